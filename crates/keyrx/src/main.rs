@@ -1,0 +1,3 @@
+//! keyrx: a keyboard remapping daemon.
+
+fn main() {}
