@@ -30,12 +30,12 @@ impl Time {
 
     /// The moment `millis` ms later.
     pub const fn plus_millis(self, millis: u16) -> Time {
-        Time(self.0.saturating_add(millis as u64 * 1000))
+        Time(self.0.saturating_add(Time::from_millis(millis as u64).0))
     }
 
     /// Whether `earlier` lies less than `millis` ms before this moment.
     pub const fn is_within(self, millis: u16, earlier: Time) -> bool {
-        self.0.saturating_sub(earlier.0) < millis as u64 * 1000
+        self.0.saturating_sub(earlier.0) < Time::from_millis(millis as u64).0
     }
 }
 

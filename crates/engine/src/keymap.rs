@@ -46,6 +46,9 @@ ids! {
     LanguageId(u8);
 }
 
+/// So many layers can a keymap have, the base layer included.
+pub(crate) const MAX_LAYERS: usize = 128;
+
 impl LayerId {
     /// The layer of mappings outside any named layer.
     pub const BASE: LayerId = LayerId(0);
@@ -242,7 +245,7 @@ impl KeymapBuilder {
         let index = match self.layers.iter().position(|layer| layer == name) {
             Some(index) => index,
             None => {
-                let index = next(&self.layers, "layers", 1024)?;
+                let index = next(&self.layers, "layers", MAX_LAYERS)?;
                 self.layers.push(name.into());
                 index
             }

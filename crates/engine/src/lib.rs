@@ -6,19 +6,31 @@
 
 #![no_std]
 #![forbid(unsafe_code)]
+#![deny(clippy::arithmetic_side_effects)]
+#![cfg_attr(test, allow(clippy::arithmetic_side_effects, reason = "tests may fail"))]
 
 extern crate alloc;
 
 mod action;
+mod bounded;
 mod condition;
 mod device;
+mod engine;
 mod event;
+mod held;
 mod key;
 mod keymap;
+mod layers;
+pub mod notation;
+mod output;
+mod pending;
+mod situation;
+mod tap_hold;
 
 pub use action::{Action, CustomId, Flavor, TapHold};
 pub use condition::{Condition, Literal, Test};
 pub use device::{DeviceInfo, Pattern};
+pub use engine::Engine;
 pub use event::{Cause, DeviceId, Effect, Effects, Input, KeyEvent, Motion, Rule, Time};
 pub use key::{Hand, Key, Modifiers};
 pub use keymap::{
