@@ -396,7 +396,9 @@ impl Engine {
                     *last_tap = Some((event.time, source.device));
                 }
             }
-            AtRelease::RetroTap(id, at_press) if presses == at_press => self.retro_tap(id, record.cause, effects),
+            AtRelease::RetroTap(id, at_press) if presses == at_press => {
+                self.retro_tap(id, record.cause, effects)
+            }
             AtRelease::RetroTap(..) => {}
         }
     }
@@ -472,7 +474,10 @@ impl Engine {
         let queue = self.pending.queue.as_slice();
         let rules = [
             (output.is_held_by(&keys), "an output key is down that no key holds, or the reverse"),
-            (found.modifiers == custom.modifiers, "a custom modifier is on that no key holds, or the reverse"),
+            (
+                found.modifiers == custom.modifiers,
+                "a custom modifier is on that no key holds, or the reverse",
+            ),
             (active.holds() == layers, "a layer is held that no key holds, or the reverse"),
             (self.pending.undecided.is_some() || queue.is_empty(), "events wait for nothing"),
             (queue.is_sorted_by_key(|waiting| waiting.event.time), "waiting events are out of order"),

@@ -78,7 +78,9 @@ impl Held {
     pub fn new(filler: Cause) -> Held {
         let source = Source { key: filler.key, device: filler.device };
         let at_release = AtRelease::Nothing;
-        Held { records: Bounded::new(Record { source, holding: Holding::Nothing, at_release, cause: filler }) }
+        Held {
+            records: Bounded::new(Record { source, holding: Holding::Nothing, at_release, cause: filler }),
+        }
     }
 
     pub fn records(&self) -> &[Record] {

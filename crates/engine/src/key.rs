@@ -238,7 +238,9 @@ impl Key {
             Key::CapsLock | Key::A | Key::S | Key::D | Key::F | Key::G => Hand::Left,
             Key::LShift | Key::Iso102nd | Key::Z | Key::X | Key::C | Key::V | Key::B => Hand::Left,
             Key::LCtrl => Hand::Left,
-            Key::Num6 | Key::Num7 | Key::Num8 | Key::Num9 | Key::Num0 | Key::Minus | Key::Equal => Hand::Right,
+            Key::Num6 | Key::Num7 | Key::Num8 | Key::Num9 | Key::Num0 | Key::Minus | Key::Equal => {
+                Hand::Right
+            }
             Key::Yen | Key::Y | Key::U | Key::I | Key::O | Key::P => Hand::Right,
             Key::LeftBracket | Key::RightBracket | Key::Backslash => Hand::Right,
             Key::H | Key::J | Key::K | Key::L | Key::Semicolon | Key::Quote => Hand::Right,

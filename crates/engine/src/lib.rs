@@ -34,5 +34,6 @@ pub use engine::Engine;
 pub use event::{Cause, DeviceId, Effect, Effects, Input, KeyEvent, Motion, Rule, Time};
 pub use key::{Hand, Key, Modifiers};
 pub use keymap::{
-    ConditionId, Keymap, KeymapBuilder, LanguageId, LayerId, MappingId, PatternId, SequenceId, TapHoldId, TooMany,
+    ConditionId, Keymap, KeymapBuilder, LanguageId, LayerId, MappingId, PatternId, SequenceId, TapHoldId,
+    TooMany,
 };

@@ -26,7 +26,14 @@ enum Piece {
     LayerToggle(usize),
     LayerSwitch(usize),
     Sequence(Vec<Key>),
-    TapHold { tap: Box<Piece>, hold: Box<Piece>, flavor: Flavor, times: [u16; 3], chordal: bool, retro_tap: bool },
+    TapHold {
+        tap: Box<Piece>,
+        hold: Box<Piece>,
+        flavor: Flavor,
+        times: [u16; 3],
+        chordal: bool,
+        retro_tap: bool,
+    },
 }
 
 const LAYERS: [&str; 4] = ["base", "one", "two", "three"];
@@ -35,7 +42,19 @@ const DEVICES: [&str; 3] = ["Left board", "Left", "Right"];
 
 fn keys() -> Vec<Key> {
     use Key as K;
-    vec![K::A, K::B, K::C, K::D, K::F, K::J, K::Space, K::LShift, K::RCtrl, K::Enter, Key::unnamed(7).unwrap()]
+    vec![
+        K::A,
+        K::B,
+        K::C,
+        K::D,
+        K::F,
+        K::J,
+        K::Space,
+        K::LShift,
+        K::RCtrl,
+        K::Enter,
+        Key::unnamed(7).unwrap(),
+    ]
 }
 
 fn key() -> impl Strategy<Value = Key> {
@@ -50,7 +69,11 @@ fn test() -> impl Strategy<Value = Test> {
     prop_oneof![
         custom().prop_map(Test::CustomModifier),
         custom().prop_map(Test::CustomLock),
-        select(vec![Test::Modifier(Modifiers::SHIFT), Test::Modifier(Key::RCtrl.modifier()), Test::InputMethod]),
+        select(vec![
+            Test::Modifier(Modifiers::SHIFT),
+            Test::Modifier(Key::RCtrl.modifier()),
+            Test::InputMethod
+        ]),
     ]
 }
 
