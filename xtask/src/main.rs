@@ -1,1 +1,48 @@
-fn main() {}
+//! Every chore of the project, so that a newcomer needs `cargo` and nothing else.
+//!
+//! One noun per file. What a chore needs it sets up itself; what it cannot set up it says, with the command to run.
+
+mod cargo;
+mod guest;
+mod kernel;
+mod setup;
+mod test;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+Usage: cargo xtask <COMMAND>
+
+Commands:
+  test [SUBSET...]   set up what is missing and run the tests; without a subset all of them
+  guest [WORD...]    only the real-input cases whose name contains one of the words
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["test", subsets @ ..] => test::run(subsets),
+        ["guest", words @ ..] => {
+            let verdict = test::Verdict::of(guest::run(words));
+            println!("{verdict}");
+            Ok(!verdict.is_failure())
+        }
+        ["help" | "--help" | "-h"] => {
+            print!("{USAGE}\nSubsets of the tests:\n{}", test::list());
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprint!("{USAGE}\nSubsets of the tests:\n{}", test::list());
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -102,6 +102,11 @@ impl Engine {
         &self.keymap
     }
 
+    /// The keymap that is offered, or else the one in force.
+    pub fn latest_keymap(&self) -> &Keymap {
+        self.offered.as_ref().map_or(&self.keymap, |offered| &offered.keymap)
+    }
+
     /// Makes a keyboard known, so that mappings of its device blocks hold for it. Events of keyboards that are not
     /// known find the any-keyboard mappings.
     pub fn connect(&mut self, id: DeviceId, info: &DeviceInfo) {
@@ -144,6 +149,11 @@ impl Engine {
         self.held.is_empty() && self.pending.is_empty()
     }
 
+    /// Whether a key's press has come in and its release has not.
+    pub fn is_down(&self, device: DeviceId, key: Key) -> bool {
+        self.is_source_down(Source { key, device })
+    }
+
     /// Takes one input, pushes what is to be done, and returns the moment at which it must be called again if
     /// nothing happens before. Time that runs back is taken as standing still.
     pub fn step(&mut self, input: Input, effects: &mut dyn Effects) -> Option<Time> {
@@ -182,7 +192,8 @@ impl Engine {
 
     // --- Time -------------------------------------------------------------------------------------------------
 
-    fn deadline(&self) -> Option<Time> {
+    /// The moment at which `step` must be called again if nothing happens before.
+    pub fn deadline(&self) -> Option<Time> {
         let undecided = self.pending.undecided.as_ref().map(|undecided| undecided.deadline);
         let offered = self.offered.as_ref().map(|offered| offered.at_latest);
         match (undecided, offered) {
@@ -212,7 +223,7 @@ impl Engine {
     fn arrive(&mut self, event: KeyEvent, effects: &mut dyn Effects) {
         if event.motion == Motion::Press {
             // A press of a key that is down: its release was lost, and happens now.
-            if self.is_down(event.into()) {
+            if self.is_source_down(event.into()) {
                 self.enter(KeyEvent { motion: Motion::Release, ..event }, effects);
             }
             self.presses = self.presses.wrapping_add(1);
@@ -249,7 +260,7 @@ impl Engine {
     }
 
     /// Whether a key is down, by the last event of it that came in.
-    fn is_down(&self, source: Source) -> bool {
+    fn is_source_down(&self, source: Source) -> bool {
         self.pending.is_down(source).unwrap_or_else(|| self.held.find(source).is_some())
     }
 
@@ -432,7 +443,7 @@ impl Engine {
         let held = self.held.records().iter().map(|record| record.source);
         let undecided = self.pending.undecided.iter().map(|undecided| undecided.source);
         let waiting = self.pending.queue.as_slice().iter().map(|waiting| waiting.event.into());
-        held.chain(undecided).chain(waiting).find(|source| source.device == device && self.is_down(*source))
+        held.chain(undecided).chain(waiting).find(|source| source.device == device && self.is_source_down(*source))
     }
 
     /// What is held ends, the latest first; what is pending is dropped; keys that are down are forgotten.

@@ -1,5 +1,5 @@
 //! What holds for every keymap and every stream of events.
-#![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::type_complexity, reason = "a test")]
 
 use std::collections::BTreeSet;
 

@@ -5,11 +5,15 @@
 
 use keyrx_engine::{DeviceId, DeviceInfo, Effects, KeyEvent, Time};
 
+use crate::Error;
+
 /// Everything a platform has to tell.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
     /// A keyboard that the handler wants is being read from now on.
     Connected(DeviceId, &'a DeviceInfo),
+    /// A keyboard that the handler wants cannot be read. It is tried again when its rights change and after `Woken`.
+    Refused(&'a DeviceInfo, &'a Error),
     /// A keyboard is gone, or is no longer read.
     Disconnected(Time, DeviceId),
     /// A key of such a keyboard moved.

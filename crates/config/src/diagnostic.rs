@@ -1,0 +1,159 @@
+//! Diagnostics: what is wrong with a keymap, where, and what to do about it.
+//!
+//! A diagnostic carries the line it is about, so that it can be printed, sent or drawn without the file.
+
+use std::fmt;
+
+use serde::Serialize;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use crate::source::{Sources, Span};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+/// Whether there is a keymap all the same.
+pub enum Severity {
+    /// There is none.
+    Error,
+    /// There is one, but it may not do what is meant.
+    Warning,
+}
+
+/// One thing to say about a keymap. Lines and columns count from 1, columns in characters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Diagnostic {
+    /// Error or warning.
+    pub severity: Severity,
+    /// What kind of mistake it is; the same in every version.
+    pub code: &'static str,
+    /// What is wrong.
+    pub message: String,
+    /// The file, as it was named.
+    pub file: String,
+    /// Where it begins.
+    pub line: usize,
+    /// Where it begins.
+    pub column: usize,
+    /// Where it ends.
+    pub end_line: usize,
+    /// One more than the last character.
+    pub end_column: usize,
+    /// The line where it begins.
+    pub source_line: String,
+    /// What is to be said at the very place.
+    pub label: Option<String>,
+    /// What to do.
+    pub help: Option<String>,
+    /// Other places that have to do with it.
+    pub related: Vec<Related>,
+}
+
+/// Another place that a diagnostic has to do with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Related {
+    /// What is there.
+    pub message: String,
+    /// The file, as it was named.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, from 1.
+    pub column: usize,
+}
+
+impl Diagnostic {
+    pub(crate) fn error(code: &'static str, message: impl Into<String>) -> Diagnostic {
+        Diagnostic {
+            severity: Severity::Error,
+            code,
+            message: message.into(),
+            file: String::new(),
+            line: 1,
+            column: 1,
+            end_line: 1,
+            end_column: 1,
+            source_line: String::new(),
+            label: None,
+            help: None,
+            related: Vec::new(),
+        }
+    }
+
+    pub(crate) fn warning(code: &'static str, message: impl Into<String>) -> Diagnostic {
+        Diagnostic { severity: Severity::Warning, ..Diagnostic::error(code, message) }
+    }
+
+    pub(crate) fn label(self, label: impl Into<String>) -> Diagnostic {
+        Diagnostic { label: Some(label.into()).filter(|label| !label.is_empty()), ..self }
+    }
+
+    pub(crate) fn help(self, help: impl Into<String>) -> Diagnostic {
+        Diagnostic { help: Some(help.into()).filter(|help| !help.is_empty()), ..self }
+    }
+
+    pub(crate) fn related(mut self, sources: &Sources, span: Span, message: impl Into<String>) -> Diagnostic {
+        if let Some(source) = sources.get(span.file) {
+            let (line, column) = source.line_column(span.start);
+            self.related.push(Related { message: message.into(), file: source.name.clone(), line, column });
+        }
+        self
+    }
+
+    /// Says where.
+    pub(crate) fn at(self, sources: &Sources, span: Span) -> Diagnostic {
+        let Some(source) = sources.get(span.file) else { return self };
+        let (line, column) = source.line_column(span.start);
+        let (end_line, end_column) = source.line_column(span.end.max(span.start));
+        let source_line = source.line(line).to_owned();
+        Diagnostic { file: source.name.clone(), line, column, end_line, end_column, source_line, ..self }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        })
+    }
+}
+
+/// As text for people: the message, the line with carets under the place, and what to do.
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Diagnostic { severity, code, message, file, line, column, .. } = self;
+        writeln!(f, "{severity}[{code}]: {message}")?;
+        let gutter = " ".repeat(line.to_string().len());
+        writeln!(f, "{gutter}--> {file}:{line}:{column}")?;
+        if !self.source_line.is_empty() {
+            // Lines that are longer than a screen show what is around the place.
+            let skipped = if column > &100 { column.saturating_sub(40) } else { 0 };
+            let shown: String = self.source_line.chars().skip(skipped).take(160).collect();
+            let before: String = shown.chars().take(column.saturating_sub(1).saturating_sub(skipped)).collect();
+            let length = match self.end_line == *line {
+                true => self.end_column.saturating_sub(*column),
+                false => usize::MAX,
+            };
+            let marked: String = shown.chars().skip(before.chars().count()).take(length).collect();
+            let margin: String = before.chars().map(blank).collect();
+            let carets = "^".repeat(marked.trim_end().width().max(1));
+            let label = self.label.as_deref().unwrap_or("");
+            writeln!(f, "{gutter} |")?;
+            writeln!(f, "{line} | {shown}")?;
+            writeln!(f, "{}", format!("{gutter} | {margin}{carets} {label}").trim_end())?;
+        }
+        for related in &self.related {
+            let Related { message, file, line, column } = related;
+            writeln!(f, "{gutter} = note: {message} ({file}:{line}:{column})")?;
+        }
+        if let Some(help) = &self.help {
+            writeln!(f, "{gutter} = help: {help}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Room as wide as `c`.
+fn blank(c: char) -> String {
+    if c == '\t' { "\t".into() } else { " ".repeat(c.width().unwrap_or(0)) }
+}

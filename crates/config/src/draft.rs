@@ -1,0 +1,308 @@
+//! The draft: what the script has said so far, and what there is to say about that.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use keyrx_engine::{
+    Action, Condition, ConditionId, CustomId, Flavor, Key, KeymapBuilder, LayerId, PatternId, TapHold, TooMany,
+};
+
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::source::{FileId, Place, Sources, Span};
+
+/// More than any keyboard needs; a script that makes more runs wild.
+const MAX_MAPPINGS: usize = 50_000;
+const MAX_BLOCKS: usize = 5_000;
+const MAX_DIAGNOSTICS: usize = 100;
+
+/// An action in the script's hands.
+#[derive(Clone, Copy, Debug)]
+pub struct Made {
+    pub action: Action,
+    pub place: Place,
+}
+
+/// What a wrong expression gives: nothing more is said of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Unknown;
+
+/// What a block lends to the mappings in it.
+#[derive(Clone, Debug, Default)]
+pub struct Scope {
+    layer: Option<LayerId>,
+    /// The keyboards must match all of these.
+    pub devices: Vec<PatternId>,
+    /// How special the most special of them is.
+    pub rank: u8,
+    pub condition: Condition,
+    condition_id: Option<ConditionId>,
+    /// The block that brought the condition.
+    pub condition_place: Place,
+    /// A block that cannot be understood: its mappings are checked, and forgotten.
+    pub is_opaque: bool,
+}
+
+impl Scope {
+    pub fn set_layer(&mut self, layer: LayerId) {
+        self.layer = Some(layer);
+    }
+
+    pub fn layer(&self) -> LayerId {
+        self.layer.unwrap_or(LayerId::BASE)
+    }
+
+    pub fn is_conditional(&self) -> bool {
+        self.condition_id.is_some()
+    }
+}
+
+/// What ends a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ends {
+    /// The end of its closure.
+    Closure,
+    /// `when_end()` and its like.
+    WhenEnd,
+    /// `device_end()`.
+    DeviceEnd,
+}
+
+#[derive(Debug)]
+struct Block {
+    ends: Ends,
+    scope: Rc<Scope>,
+    settings_before: TapHold,
+    place: Place,
+}
+
+#[derive(Debug)]
+pub struct Mapping {
+    pub key: Key,
+    pub action: Action,
+    pub scope: Rc<Scope>,
+    pub place: Place,
+}
+
+#[derive(Debug)]
+pub struct Draft {
+    pub sources: Sources,
+    pub builder: KeymapBuilder,
+    /// The files that are being run, the innermost last.
+    pub files: Vec<FileId>,
+    pub settings: TapHold,
+    outermost: Rc<Scope>,
+    blocks: Vec<Block>,
+    block_count: usize,
+    pub mappings: Vec<Mapping>,
+    pub tap_holds: Vec<TapHold>,
+    /// The layers that have a block, and where the first stands.
+    pub layers: BTreeMap<String, Place>,
+    /// Where a layer is first named otherwise; `true` where that switches it on.
+    pub layer_uses: BTreeMap<(String, bool), Span>,
+    made: BTreeMap<Place, &'static str>,
+    used: BTreeSet<Place>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl Draft {
+    pub fn new(sources: Sources) -> Draft {
+        let settings = TapHold {
+            tap: Action::Nothing,
+            hold: Action::Nothing,
+            term: 200,
+            flavor: Flavor::HoldPreferred,
+            quick_tap: 0,
+            flow_tap: 0,
+            chordal: false,
+            retro_tap: false,
+        };
+        Draft {
+            sources,
+            builder: KeymapBuilder::new(),
+            files: Vec::new(),
+            settings,
+            outermost: Rc::default(),
+            blocks: Vec::new(),
+            block_count: 0,
+            mappings: Vec::new(),
+            tap_holds: Vec::new(),
+            layers: BTreeMap::new(),
+            layer_uses: BTreeMap::new(),
+            made: BTreeMap::new(),
+            used: BTreeSet::new(),
+            diagnostics: Vec::new(),
+        }
+    }
+
+    /// The file that is being run.
+    pub fn file(&self) -> FileId {
+        self.files.last().copied().unwrap_or_default()
+    }
+
+    /// Puts a diagnostic down, once.
+    pub fn report(&mut self, span: Span, diagnostic: Diagnostic) {
+        let diagnostic = diagnostic.at(&self.sources, span);
+        if self.diagnostics.len() <= MAX_DIAGNOSTICS && !self.diagnostics.contains(&diagnostic) {
+            self.diagnostics.push(diagnostic);
+        }
+    }
+
+    /// Puts a diagnostic about a whole call down.
+    pub fn report_call(&mut self, place: Place, diagnostic: Diagnostic) {
+        self.report(self.sources.call(place), diagnostic);
+    }
+
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+    }
+
+    pub fn take_diagnostics(&mut self) -> Vec<Diagnostic> {
+        let mut diagnostics = std::mem::take(&mut self.diagnostics);
+        diagnostics.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+        diagnostics
+    }
+
+    fn too_many(&mut self, place: Place, too_many: TooMany) {
+        self.report_call(place, Diagnostic::error("limit", too_many.to_string()));
+    }
+
+    /// The value, or a report that there are too many of them.
+    pub fn numbered<T>(&mut self, place: Place, value: Result<T, TooMany>) -> Option<T> {
+        value.map_err(|too_many| self.too_many(place, too_many)).ok()
+    }
+
+    /// What the open blocks lend.
+    pub fn scope(&self) -> &Rc<Scope> {
+        self.blocks.last().map_or(&self.outermost, |block| &block.scope)
+    }
+
+    /// Opens a block in the block that is open.
+    pub fn open(&mut self, ends: Ends, place: Place, lend: impl FnOnce(&mut Scope)) {
+        if self.block_count >= MAX_BLOCKS {
+            return self.too_many(place, TooMany { what: "blocks", limit: MAX_BLOCKS });
+        }
+        let mut scope = Scope::clone(self.scope());
+        lend(&mut scope);
+        if scope.condition != self.scope().condition {
+            scope.condition_place = place;
+            let id = self.builder.condition(scope.condition.clone());
+            scope.condition_id = self.numbered(place, id);
+        }
+        self.block_count += 1;
+        let settings_before = self.settings;
+        self.blocks.push(Block { ends, scope: Rc::new(scope), settings_before, place });
+    }
+
+    fn close(&mut self) {
+        if let Some(block) = self.blocks.pop() {
+            self.settings = block.settings_before;
+        }
+    }
+
+    /// How many blocks are open.
+    pub fn depth(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// Ends a closure that began at `depth`, and what is still open in it.
+    pub fn close_to(&mut self, depth: usize) {
+        while self.blocks.len() > depth {
+            if let Some(&Block { ends, place, .. }) = self.blocks.last() {
+                self.report_open(ends, place);
+            }
+            self.close();
+        }
+    }
+
+    /// Says that a block has not been ended. keyrx 1.x let conditions pass but not devices, and so do we.
+    fn report_open(&mut self, ends: Ends, place: Place) {
+        let diagnostic = match ends {
+            Ends::Closure => return,
+            Ends::WhenEnd => Diagnostic::warning("unclosed-block", "this block has no `when_end()`")
+                .help("it holds up to the end of what is around it; write `when_end();` where it ends"),
+            Ends::DeviceEnd => Diagnostic::error("unclosed-block", "this block has no `device_end()`")
+                .help("write `device_end();` after the last mapping of the device"),
+        };
+        self.report_call(place, diagnostic);
+    }
+
+    pub fn when_end(&mut self, place: Place) {
+        match self.blocks.last() {
+            Some(block) if block.ends == Ends::WhenEnd => self.close(),
+            _ => self.nothing_to_end(place, "no `when_start` is open here"),
+        }
+    }
+
+    /// `strict` where it must be open: `device_end`, but not `device_start`.
+    pub fn device_end(&mut self, place: Place, strict: bool) {
+        let open = self.blocks.iter().rposition(|block| block.ends != Ends::WhenEnd);
+        let device = open.filter(|at| self.blocks.get(*at).is_some_and(|block| block.ends == Ends::DeviceEnd));
+        match device {
+            Some(at) => {
+                self.close_to(at.saturating_add(1));
+                self.close();
+            }
+            None if strict => self.nothing_to_end(place, "no `device_start` is open here"),
+            None => {}
+        }
+    }
+
+    fn nothing_to_end(&mut self, place: Place, message: &str) {
+        let mut diagnostic = Diagnostic::error("nothing-to-end", message);
+        if let Some(&Block { place: open, .. }) = self.blocks.last()
+        {
+            let span = self.sources.name(open);
+            diagnostic = diagnostic.related(&self.sources, span, "the innermost open block begins here");
+        }
+        self.report_call(place, diagnostic);
+    }
+
+    pub fn map(&mut self, key: Key, action: Action, place: Place) {
+        let scope = Rc::clone(self.scope());
+        if scope.is_opaque {
+            return;
+        }
+        if self.mappings.len() >= MAX_MAPPINGS {
+            return self.too_many(place, TooMany { what: "mappings", limit: MAX_MAPPINGS });
+        }
+        let mapped = self.builder.map(scope.layer(), key, &scope.devices, scope.condition_id, action);
+        if self.numbered(place, mapped).is_some() {
+            self.mappings.push(Mapping { key, action, scope, place });
+        }
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.mappings.len() >= MAX_MAPPINGS || self.block_count >= MAX_BLOCKS
+    }
+
+    /// Notes that an action was made, so that one that is never used can be told.
+    pub fn make(&mut self, function: &'static str, action: Action, place: Place) -> Made {
+        self.made.insert(place, function);
+        Made { action, place }
+    }
+
+    pub fn use_made(&mut self, made: Made) {
+        self.used.insert(made.place);
+    }
+
+    /// The actions that no statement has used: where, and the function that made them.
+    pub fn unused(&self) -> Vec<(Place, &'static str)> {
+        let unused = self.made.iter().filter(|(place, _)| !self.used.contains(place));
+        unused.map(|(place, function)| (*place, *function)).collect()
+    }
+
+    /// The custom modifiers and locks that some mapping sets: `(is_lock, id)`.
+    pub fn custom_outputs(&self) -> BTreeSet<(bool, CustomId)> {
+        self.outputs().filter_map(|action| match action {
+            Action::CustomModifier(id) => Some((false, id)),
+            Action::CustomLock(id) => Some((true, id)),
+            _ => None,
+        }).collect()
+    }
+
+    /// Every action of the mappings, those in tap-holds as well.
+    fn outputs(&self) -> impl Iterator<Item = Action> {
+        let parts = self.tap_holds.iter().flat_map(|tap_hold| [tap_hold.tap, tap_hold.hold]);
+        self.mappings.iter().map(|mapping| mapping.action).chain(parts)
+    }
+}

@@ -1,0 +1,119 @@
+//! The command line: what can be asked for, and how the answer becomes an exit code.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::{check, demo, devices, run, simulate, test};
+
+/// How a command ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It did what it was asked for.
+    Ok,
+    /// The input is wrong.
+    BadInput,
+    /// The command line is wrong.
+    Usage,
+    /// Another keyrx is running, or a right is missing.
+    NotPermitted,
+    /// Something that cannot be the user's fault.
+    Internal,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(match exit {
+            Exit::Ok => 0,
+            Exit::BadInput => 1,
+            Exit::Usage => 2,
+            Exit::NotPermitted => 3,
+            Exit::Internal => 70,
+        })
+    }
+}
+
+/// A keyboard remapping daemon that never silently dies, never leaves a key stuck and never takes the keyboard away.
+#[derive(Parser)]
+#[command(name = "keyrx", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Maps the keys of the keyboards, until it is told to stop.
+    Run {
+        /// The keymap. It is read again whenever it, or a file that it loads, changes.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Shows keyrx at work in this terminal: no keyboard is taken, no right is needed.
+    Demo,
+    /// Says what is wrong with a keymap, where, and what to do about it.
+    Check {
+        /// The keymap.
+        keymap: PathBuf,
+        /// As data.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Plays the scenarios (*.keytest) under the paths, and compares what comes out.
+    Test {
+        /// Files, or directories to look through.
+        #[arg(required = true, value_name = "PATH")]
+        paths: Vec<PathBuf>,
+    },
+    /// Plays key events to a keymap and prints what comes out.
+    Simulate(simulate::Simulate),
+    /// Lists the keyboards, and whether keyrx reads them.
+    Devices {
+        /// As data.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Prints completions for a shell.
+    Completions {
+        /// Which.
+        shell: Shell,
+    },
+}
+
+/// Does what the command line asks for.
+pub fn main() -> Exit {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Where even this cannot be printed, the exit code still says it.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Ok };
+        }
+    };
+    let done = match cli.command {
+        Command::Run { config } => run::run(&config),
+        Command::Demo => demo::demo(),
+        Command::Check { keymap, json } => check::check(&keymap, json),
+        Command::Test { paths } => test::test(&paths),
+        Command::Simulate(simulate) => simulate.run(),
+        Command::Devices { json } => devices::devices(json),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "keyrx", &mut std::io::stdout());
+            Ok(Exit::Ok)
+        }
+    };
+    done.unwrap_or_else(|error| {
+        // A reader that has gone away is not an error of ours.
+        let broken_pipe = error.downcast_ref::<std::io::Error>();
+        if broken_pipe.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
+            return Exit::Ok;
+        }
+        eprintln!("keyrx: {error:#}");
+        match error.downcast_ref::<keyrx_platform::Error>() {
+            Some(error) if error.is_forbidden() => Exit::NotPermitted,
+            _ => Exit::Internal,
+        }
+    })
+}

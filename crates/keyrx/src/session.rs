@@ -1,0 +1,133 @@
+//! The session: what stands between a platform and the engine.
+//!
+//! It watches the emergency chord on the physical keys before anything else sees them, passes keys on while mapping
+//! is paused, and lets new keymaps in.
+
+use std::sync::mpsc::{Receiver, TryRecvError};
+
+use keyrx_engine::{DeviceInfo, Effects, Engine, Input, Key, KeyEvent, Keymap, KeymapBuilder, Motion, Time};
+use keyrx_platform::{Event, Handler, Next};
+
+/// What other threads ask of a session. They wake its platform after they have sent it.
+pub enum Command {
+    /// Another keymap.
+    Keymap(Keymap),
+    /// The end.
+    Stop,
+}
+
+/// One keymap at work.
+pub struct Session {
+    engine: Engine,
+    /// Passes keys through: those that are pressed while mapping is paused are its, until they come up.
+    plain: Engine,
+    is_paused: bool,
+    chord: EmergencyChord,
+    commands: Option<Receiver<Command>>,
+}
+
+impl Session {
+    /// A session that nobody commands.
+    pub fn new(keymap: Keymap) -> Session {
+        Session {
+            engine: Engine::new(keymap),
+            plain: Engine::new(KeymapBuilder::new().build()),
+            is_paused: false,
+            chord: EmergencyChord::default(),
+            commands: None,
+        }
+    }
+
+    /// A session that takes commands when it is woken.
+    pub fn commanded(keymap: Keymap, commands: Receiver<Command>) -> Session {
+        Session { commands: Some(commands), ..Session::new(keymap) }
+    }
+
+    /// Both engines take the input.
+    fn step(&mut self, input: Input, effects: &mut dyn Effects) {
+        self.plain.step(input, effects);
+        self.engine.step(input, effects);
+        // An old keymap is dropped here, where no key waits.
+        drop(self.engine.take_retired());
+    }
+
+    fn key(&mut self, event: KeyEvent, effects: &mut dyn Effects) {
+        if self.chord.is_completed_by(event) {
+            // Its last key is swallowed: the system has a meaning for Ctrl+Escape.
+            self.is_paused = !self.is_paused;
+            // On resuming the engine knows of no key: those that are down stay plain until they come up.
+            self.engine.step(Input::Reset(event.time), effects);
+            return;
+        }
+        let is_plain = match event.motion {
+            Motion::Press => self.is_paused,
+            _ => self.is_paused || self.plain.is_down(event.device, event.key),
+        };
+        let engine = if is_plain { &mut self.plain } else { &mut self.engine };
+        engine.step(Input::Key(event), effects);
+    }
+
+    /// Takes what other threads have sent. Whether to go on.
+    fn take_commands(&mut self, time: Time) -> bool {
+        while let Some(commands) = &self.commands {
+            match commands.try_recv() {
+                Ok(Command::Keymap(keymap)) => drop(self.engine.offer(keymap, time)),
+                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return false,
+                Err(TryRecvError::Empty) => break,
+            }
+        }
+        true
+    }
+}
+
+impl Handler for Session {
+    fn wants(&self, device: &DeviceInfo) -> bool {
+        self.engine.latest_keymap().wants(device)
+    }
+
+    fn handle(&mut self, event: Event<'_>, effects: &mut dyn Effects) -> Next {
+        match event {
+            Event::Key(event) => self.key(event, effects),
+            Event::Deadline(time) => self.step(Input::Deadline(time), effects),
+            Event::Connected(id, info) => {
+                tracing::info!("keyboard connected: {}", info.name);
+                self.engine.connect(id, info);
+            }
+            Event::Refused(info, error) => tracing::warn!("cannot read the keyboard {}: {error}", info.name),
+            Event::Disconnected(time, id) => {
+                tracing::info!("keyboard gone");
+                self.chord = EmergencyChord::default();
+                self.step(Input::Disconnected(time, id), effects);
+            }
+            Event::Interrupted(time) | Event::Stopping(time) => {
+                self.chord = EmergencyChord::default();
+                self.step(Input::ReleaseAll(time), effects);
+            }
+            Event::Woken(time) => {
+                if !self.take_commands(time) {
+                    return Next::Stop;
+                }
+                self.step(Input::Deadline(time), effects);
+            }
+        }
+        Next::Wait(self.engine.deadline())
+    }
+}
+
+/// LCtrl + Space + Escape, on whatever keyboards.
+#[derive(Default)]
+struct EmergencyChord {
+    down: [bool; 3],
+}
+
+impl EmergencyChord {
+    const KEYS: [Key; 3] = [Key::LCtrl, Key::Space, Key::Escape];
+
+    /// Notes the event, and says whether with it all three are down.
+    fn is_completed_by(&mut self, event: KeyEvent) -> bool {
+        let mut keys = Self::KEYS.iter().zip(&mut self.down);
+        let Some((_, down)) = keys.find(|(key, _)| **key == event.key) else { return false };
+        *down = event.motion != Motion::Release;
+        event.motion == Motion::Press && self.down == [true; 3]
+    }
+}

@@ -1,0 +1,125 @@
+//! `keyrx simulate`: key events in, what comes out and why; and the way every scenario is played.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use keyrx_engine::notation::{self, Moment};
+use keyrx_engine::{DeviceInfo, Effect, Keymap, Motion, Time};
+use keyrx_platform::simulated::Simulated;
+
+use crate::cli::Exit;
+use crate::session::Session;
+use crate::{explain, scenario};
+
+#[derive(clap::Args)]
+pub struct Simulate {
+    /// The keymap.
+    keymap: PathBuf,
+    /// The name of the keyboard that the events come from.
+    #[arg(long, value_name = "NAME", default_value = "keyboard")]
+    device: String,
+    #[command(flatten)]
+    events: Events,
+    /// As data, with the cause of every effect.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+struct Events {
+    /// The events, such as "+A 50 -A".
+    #[arg(long, allow_hyphen_values = true)]
+    events: Option<String>,
+    /// A file with the events; `#` begins a comment.
+    #[arg(long, value_name = "FILE")]
+    events_file: Option<PathBuf>,
+}
+
+impl Simulate {
+    pub fn run(self) -> Result<Exit> {
+        let mut loaded = keyrx_config::load(&self.keymap);
+        for diagnostic in &loaded.diagnostics {
+            eprintln!("{diagnostic}");
+        }
+        let Some(keymap) = loaded.keymap.take() else { return Ok(Exit::BadInput) };
+        let (name, text) = match (self.events.events, self.events.events_file) {
+            (Some(events), _) => ("--events".to_owned(), events),
+            (_, Some(file)) => match std::fs::read_to_string(&file) {
+                Ok(text) => (file.display().to_string(), text),
+                Err(error) => {
+                    eprintln!("keyrx: cannot read {}: {error}", file.display());
+                    return Ok(Exit::BadInput);
+                }
+            },
+            (None, None) => anyhow::bail!("there are no events"),
+        };
+        let events = match read_events(&text) {
+            Ok(events) => events,
+            Err(error) => {
+                eprintln!("keyrx: {name}:{error}");
+                return Ok(Exit::BadInput);
+            }
+        };
+        let device = DeviceInfo::named(&self.device);
+        let input = events.into_iter().map(|moment| (device.clone(), moment)).collect::<Vec<_>>();
+        let effects = play(keymap, &input)?;
+        let mut out = std::io::stdout().lock();
+        if self.json {
+            let events = effects.iter().map(|effect| {
+                serde_json::json!({
+                    "time_us": effect.time.micros(),
+                    "device": self.device,
+                    "effect": word(effect.motion),
+                    "key": effect.key.to_string(),
+                    "cause": explain::cause(effect, &loaded),
+                })
+            });
+            writeln!(out, "{:#}", serde_json::json!({ "events": events.collect::<Vec<_>>() }))?;
+        } else {
+            writeln!(out, "{}", notation::print(effects.iter().copied().map(Moment::from)))?;
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+/// Plays events of keyboards to a keymap, until no deadline is left.
+pub fn play(keymap: Keymap, input: &[(DeviceInfo, Moment)]) -> Result<Vec<Effect>> {
+    let mut session = Session::new(keymap);
+    let mut simulated = Simulated::new(&mut session);
+    let mut devices = Vec::new();
+    for (info, moment) in input {
+        let known = devices.iter().find(|(known, _)| *known == info).map(|(_, id)| *id);
+        let device = known.unwrap_or_else(|| {
+            let id = simulated.connect(info.clone());
+            devices.push((info, id));
+            id
+        });
+        simulated.advance(moment.time);
+        simulated.key(device, moment.key, moment.motion);
+    }
+    Ok(simulated.finish()?)
+}
+
+/// Events in the notation, over several lines, with comments. An error begins with its line and column.
+fn read_events(text: &str) -> Result<Vec<Moment>, String> {
+    let (mut events, mut time) = (Vec::new(), Time::ZERO);
+    for (number, line) in (1..).zip(text.lines()) {
+        let (moments, end) = notation::parse(scenario::without_comment(line), time).map_err(|error| {
+            let column = line.get(..error.offset).unwrap_or("").chars().count().saturating_add(1);
+            format!("{number}:{column}: {error}")
+        })?;
+        events.extend(moments);
+        time = end;
+    }
+    Ok(events)
+}
+
+fn word(motion: Motion) -> &'static str {
+    match motion {
+        Motion::Press => "press",
+        Motion::Release => "release",
+        Motion::Repeat => "repeat",
+    }
+}

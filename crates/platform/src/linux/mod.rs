@@ -1,0 +1,514 @@
+//! Keyboards of Linux: evdev in, uinput out, one loop between them.
+//!
+//! The loop sleeps in one place, until a keyboard speaks, a device comes or goes, the system sets LEDs, somebody
+//! wakes it, or a moment comes that was asked for. Keys that can be read are read before a deadline is called out.
+//! Nothing is grabbed before keys can be sent, and when they no longer can, everything is let go.
+
+mod bits;
+mod devices;
+mod keyboard;
+mod keycodes;
+mod record;
+mod uinput;
+mod waker;
+
+use std::ffi::OsStr;
+use std::mem::{self, MaybeUninit};
+use std::os::fd::{AsFd, OwnedFd};
+
+use keyrx_engine::{DeviceId, KeyEvent, Time};
+use rustix::event::epoll;
+use rustix::fs::inotify;
+use rustix::io::Errno;
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+pub use devices::{Device, Excluded, Kind, list};
+pub use waker::Waker;
+
+use crate::{Error, Event, Handler, Next};
+use keyboard::{Keyboard, Moved};
+use uinput::Output;
+
+/// What `run` and `list` may be told.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Read keyboards that programs have made, too.
+    pub read_virtual: bool,
+}
+
+/// How long a keyboard that appears may have keys down, or rights that udev has yet to give.
+const PATIENCE_MS: u16 = 2000;
+
+/// How long until a keyboard is tried again that could not even be taken by force: a key went down just then.
+const RETRY_MS: u16 = 50;
+
+/// Reads the keyboards that `handler` wants, and does with their keys what it says, until it says stop.
+///
+/// An error means that nothing is read any more: the keyboards work as they do without keyrx.
+pub fn run(handler: &mut dyn Handler, waker: &Waker, options: &Options) -> Result<(), Error> {
+    let mut this = Loop::new(handler, waker, options)?;
+    this.look_around()?;
+    while !this.stopped {
+        this.turn(waker)?;
+        this.output.flush()?;
+    }
+    this.tell(Event::Stopping(now()));
+    this.output.flush()
+}
+
+/// All that the loop has. The fields are dropped in this order: keyboards are let go before our own is taken away.
+struct Loop<'a> {
+    slots: Vec<Option<Slot>>,
+    output: Output,
+    handler: &'a mut dyn Handler,
+    options: &'a Options,
+    epoll: OwnedFd,
+    inotify: OwnedFd,
+    /// The moment that the handler has asked for.
+    deadline: Option<Time>,
+    /// Whether the kernel can wait for whole milliseconds only (Linux before 5.11).
+    whole_millis: bool,
+    stopped: bool,
+    /// What has been read and is to be told; kept for its memory.
+    heard: Vec<Heard>,
+}
+
+/// A keyboard that may be read. Its place in `Loop::slots` is its `DeviceId`.
+struct Slot {
+    device: Device,
+    stage: Stage,
+    /// Whether the handler knows that it cannot be read.
+    is_refusal_known: bool,
+}
+
+enum Stage {
+    /// The handler does not want it.
+    Unwanted,
+    /// We have no right to open it; udev may be about to give it, so the handler is told only then.
+    Forbidden { tell_at: Time },
+    /// It could not be opened or taken.
+    Refused,
+    /// Open, waiting for its keys to come up, at longest until then.
+    Waiting(Keyboard, Time),
+    /// Ours.
+    Reading(Keyboard),
+}
+
+/// What a keyboard has told, and when.
+struct Heard {
+    time: Time,
+    slot: u16,
+    what: What,
+}
+
+enum What {
+    Moved(Moved),
+    Gone,
+}
+
+/// What a readiness of the epoll means: the number of a slot, or one of these.
+const OUTPUT: u64 = u64::MAX;
+const INOTIFY: u64 = OUTPUT - 1;
+const WAKER: u64 = OUTPUT - 2;
+
+impl<'a> Loop<'a> {
+    fn new(handler: &'a mut dyn Handler, waker: &Waker, options: &'a Options) -> Result<Loop<'a>, Error> {
+        // First: it must be known that keys can be sent. It also sees to it that /dev/input is there to be watched.
+        let output = Output::create()?;
+        let epoll = system("make an epoll", epoll::create(epoll::CreateFlags::CLOEXEC))?;
+        let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
+        let inotify = system("make an inotify", inotify::init(flags))?;
+        let watched = inotify::WatchFlags::CREATE
+            | inotify::WatchFlags::MOVED_TO
+            | inotify::WatchFlags::ATTRIB
+            | inotify::WatchFlags::DELETE;
+        system("watch /dev/input", inotify::add_watch(&inotify, devices::NODES, watched))?;
+        listen(&epoll, &output, OUTPUT)?;
+        listen(&epoll, &inotify, INOTIFY)?;
+        listen(&epoll, waker, WAKER)?;
+        Ok(Loop {
+            slots: Vec::new(),
+            output,
+            handler,
+            options,
+            epoll,
+            inotify,
+            deadline: None,
+            whole_millis: false,
+            stopped: false,
+            heard: Vec::new(),
+        })
+    }
+
+    /// Takes up every keyboard there is. If we have rights to none of those that are wanted, that is an error: it
+    /// will hardly be meant so.
+    fn look_around(&mut self) -> Result<(), Error> {
+        self.rescan()?;
+        let stages = || self.slots.iter().flatten().map(|slot| &slot.stage);
+        if stages().any(|stage| matches!(stage, Stage::Waiting(..) | Stage::Reading(_) | Stage::Refused)) {
+            return Ok(());
+        }
+        let forbidden =
+            self.slots.iter().flatten().find(|slot| matches!(slot.stage, Stage::Forbidden { .. }));
+        forbidden.map_or(Ok(()), |slot| Err(slot.forbidden()))
+    }
+
+    /// Sleeps until there is something to do, and does it.
+    fn turn(&mut self, waker: &Waker) -> Result<(), Error> {
+        let mut buffer = [const { MaybeUninit::<epoll::Event>::uninit() }; 32];
+        let ready = match wait(&self.epoll, &mut buffer, self.next_moment(), self.whole_millis) {
+            Ok(ready) => ready,
+            Err(Errno::INTR) => return Ok(()),
+            Err(Errno::NOSYS) if !self.whole_millis => {
+                self.whole_millis = true;
+                return Ok(());
+            }
+            Err(error) => return system("wait for keys", Err(error)),
+        };
+        if ready.is_empty() {
+            self.time_has_come();
+            return Ok(());
+        }
+        for event in ready.iter() {
+            if let Ok(slot) = u16::try_from(event.data.u64()) {
+                self.listen_to(slot);
+            }
+        }
+        self.tell_heard();
+        self.output.flush()?; // before anything that may take time
+        for event in ready.iter() {
+            match event.data.u64() {
+                OUTPUT => self.pass_leds()?,
+                INOTIFY => self.follow_devices()?,
+                WAKER => {
+                    waker.clear();
+                    self.wake();
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands an event to the handler; after it has said stop, only the last one.
+    fn tell(&mut self, event: Event<'_>) {
+        if self.stopped && !matches!(event, Event::Stopping(_)) {
+            return;
+        }
+        match self.handler.handle(event, &mut self.output) {
+            Next::Wait(deadline) => self.deadline = deadline,
+            Next::Stop => self.stopped = true,
+        }
+    }
+
+    // ---- keys ----
+
+    fn listen_to(&mut self, number: u16) {
+        let Some(Some(slot)) = self.slots.get_mut(usize::from(number)) else { return };
+        let heard = &mut self.heard;
+        match &mut slot.stage {
+            Stage::Reading(keyboard) => {
+                let result = keyboard
+                    .read(|time, moved| heard.push(Heard { time, slot: number, what: What::Moved(moved) }));
+                if result.is_err() {
+                    heard.push(Heard { time: now(), slot: number, what: What::Gone });
+                }
+            }
+            Stage::Waiting(keyboard, _) => match keyboard.read(|_, _| {}) {
+                Ok(()) => self.settle(number),
+                Err(_) => self.remove(number),
+            },
+            Stage::Unwanted | Stage::Forbidden { .. } | Stage::Refused => {}
+        }
+    }
+
+    fn tell_heard(&mut self) {
+        let mut heard = mem::take(&mut self.heard);
+        put_in_order(&mut heard);
+        for Heard { time, slot, what } in heard.drain(..) {
+            let device = DeviceId(slot);
+            match what {
+                What::Moved(Moved::Key(key, motion)) => {
+                    self.tell(Event::Key(KeyEvent { time, device, key, motion }));
+                }
+                What::Moved(Moved::Axis(axis, distance)) => self.output.push_axis(axis, distance),
+                What::Moved(Moved::Frame) => self.output.end_frame(),
+                What::Gone => self.remove(slot),
+            }
+        }
+        self.heard = heard;
+    }
+
+    fn pass_leds(&mut self) -> Result<(), Error> {
+        let leds = self.output.read_leds()?;
+        for slot in self.slots.iter().flatten() {
+            if let Stage::Reading(keyboard) = &slot.stage {
+                // A keyboard that fails here is gone, which reading it will tell.
+                let _ = keyboard.set_leds(leds);
+            }
+        }
+        Ok(())
+    }
+
+    // ---- keyboards coming and going ----
+
+    fn follow_devices(&mut self) -> Result<(), Error> {
+        let mut buffer = [const { MaybeUninit::<u8>::uninit() }; 4096];
+        let mut changes = Vec::new();
+        let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
+        while let Ok(change) = reader.next() {
+            let name = change.file_name().map(|name| name.to_string_lossy().into_owned());
+            changes.push((name, change.events()));
+        }
+        for (name, what) in changes {
+            match name {
+                Some(name) if what.contains(inotify::ReadFlags::DELETE) => self.vanished(&name),
+                Some(name) => self.appeared(&name),
+                // The queue ran over.
+                None => self.rescan()?,
+            }
+        }
+        Ok(())
+    }
+
+    fn rescan(&mut self) -> Result<(), Error> {
+        for name in devices::names()? {
+            self.appeared(&name);
+        }
+        Ok(())
+    }
+
+    /// A device file is new, or its rights have changed.
+    fn appeared(&mut self, name: &str) {
+        if let Some((number, slot)) = self.slot_of(name) {
+            if matches!(slot.stage, Stage::Forbidden { .. } | Stage::Refused) {
+                self.begin(number);
+            }
+            return;
+        }
+        let Some(device) = devices::find(name, self.options) else { return };
+        if device.excluded.is_some() {
+            return;
+        }
+        let wanted = self.handler.wants(&device.info);
+        let slot = Some(Slot { device, stage: Stage::Unwanted, is_refusal_known: false });
+        let number = match self.slots.iter().position(Option::is_none) {
+            Some(free) => free,
+            None => {
+                self.slots.push(None);
+                self.slots.len().saturating_sub(1)
+            }
+        };
+        if let Some(place) = self.slots.get_mut(number) {
+            *place = slot;
+        }
+        if wanted {
+            self.begin(number as u16);
+        }
+    }
+
+    fn vanished(&mut self, name: &str) {
+        if let Some((number, _)) = self.slot_of(name) {
+            self.remove(number);
+        }
+    }
+
+    fn slot_of(&self, name: &str) -> Option<(u16, &Slot)> {
+        let mut slots = (0_u16..).zip(&self.slots);
+        slots.find_map(|(number, slot)| {
+            let slot = slot.as_ref()?;
+            (slot.device.node.file_name() == Some(OsStr::new(name))).then_some((number, slot))
+        })
+    }
+
+    /// Opens a keyboard, and takes it if no key is down.
+    fn begin(&mut self, number: u16) {
+        let Some(Some(slot)) = self.slots.get_mut(usize::from(number)) else { return };
+        let opened = Keyboard::open(&slot.device.node);
+        match opened {
+            Ok(keyboard) => {
+                if let Err(error) = listen(&self.epoll, &keyboard, number.into()) {
+                    self.refuse(number, &error);
+                    return;
+                }
+                slot.stage = Stage::Waiting(keyboard, now().plus_millis(PATIENCE_MS));
+                self.settle(number);
+            }
+            Err(Errno::ACCESS | Errno::PERM) => {
+                if matches!(slot.stage, Stage::Unwanted) {
+                    slot.stage = Stage::Forbidden { tell_at: now().plus_millis(PATIENCE_MS) };
+                }
+            }
+            Err(Errno::NODEV | Errno::NOENT | Errno::NXIO) => self.remove(number),
+            Err(error) => {
+                let doing = format!("open {}", slot.device.node.display());
+                self.refuse(number, &Error::System { doing, source: error.into() });
+            }
+        }
+    }
+
+    /// Takes a keyboard that waits for its keys to come up, if they have, or if it has waited long enough.
+    fn settle(&mut self, number: u16) {
+        let Some(Some(slot)) = self.slots.get_mut(usize::from(number)) else { return };
+        let Stage::Waiting(mut keyboard, until) = mem::replace(&mut slot.stage, Stage::Unwanted) else {
+            return;
+        };
+        let now = now();
+        match keyboard.take(now >= until) {
+            Ok(true) => {
+                let _ = keyboard.set_leds(self.output.leds());
+                slot.stage = Stage::Reading(keyboard);
+                slot.is_refusal_known = false;
+                let info = slot.device.info.clone();
+                self.tell(Event::Connected(DeviceId(number), &info));
+            }
+            Ok(false) => slot.stage = Stage::Waiting(keyboard, until.max(now.plus_millis(RETRY_MS))),
+            Err(Errno::BUSY) => {
+                let error = Error::KeyboardTaken {
+                    node: slot.device.node.clone(),
+                    name: slot.device.info.name.clone(),
+                };
+                self.refuse(number, &error);
+            }
+            Err(_) => self.remove(number),
+        }
+    }
+
+    fn refuse(&mut self, number: u16, error: &Error) {
+        let Some(Some(slot)) = self.slots.get_mut(usize::from(number)) else { return };
+        slot.stage = Stage::Refused;
+        if mem::replace(&mut slot.is_refusal_known, true) {
+            return;
+        }
+        let info = slot.device.info.clone();
+        self.tell(Event::Refused(&info, error));
+    }
+
+    fn remove(&mut self, number: u16) {
+        let Some(place) = self.slots.get_mut(usize::from(number)) else { return };
+        if let Some(Slot { stage: Stage::Reading(_), .. }) = place.take() {
+            self.tell(Event::Disconnected(now(), DeviceId(number)));
+        }
+    }
+
+    // ---- time, and other threads ----
+
+    fn wake(&mut self) {
+        self.tell(Event::Woken(now()));
+        for number in 0..self.slots.len() as u16 {
+            let Some(Some(slot)) = self.slots.get_mut(usize::from(number)) else { continue };
+            let wanted = self.handler.wants(&slot.device.info);
+            match (&slot.stage, wanted) {
+                (Stage::Unwanted | Stage::Forbidden { .. } | Stage::Refused, true) => self.begin(number),
+                (Stage::Reading(_), false) => {
+                    slot.stage = Stage::Unwanted;
+                    self.tell(Event::Disconnected(now(), DeviceId(number)));
+                }
+                (_, false) => slot.stage = Stage::Unwanted,
+                (Stage::Waiting(..) | Stage::Reading(_), true) => {}
+            }
+        }
+    }
+
+    /// The moment at which something is to be done though nothing happens.
+    fn next_moment(&self) -> Option<Time> {
+        self.slots.iter().flatten().filter_map(Slot::patience_ends).chain(self.deadline).min()
+    }
+
+    fn time_has_come(&mut self) {
+        let now = now();
+        for number in 0..self.slots.len() as u16 {
+            let Some(Some(slot)) = self.slots.get(usize::from(number)) else { continue };
+            if slot.patience_ends().is_none_or(|end| end > now) {
+                continue;
+            }
+            match slot.stage {
+                Stage::Forbidden { .. } => self.refuse(number, &slot.forbidden()),
+                _ => self.settle(number),
+            }
+        }
+        if let Some(deadline) = self.deadline.take_if(|deadline| *deadline <= now) {
+            self.tell(Event::Deadline(deadline));
+        }
+    }
+}
+
+impl Slot {
+    /// When the wait for keys to come up, or for rights, is over.
+    fn patience_ends(&self) -> Option<Time> {
+        match self.stage {
+            Stage::Waiting(_, until) => Some(until),
+            Stage::Forbidden { tell_at } => Some(tell_at),
+            Stage::Unwanted | Stage::Refused | Stage::Reading(_) => None,
+        }
+    }
+
+    fn forbidden(&self) -> Error {
+        Error::KeyboardForbidden { node: self.device.node.clone(), name: self.device.info.name.clone() }
+    }
+}
+
+/// Puts what several keyboards told into the order in which it happened. What one keyboard told is in order already.
+fn put_in_order(heard: &mut [Heard]) {
+    if let [first, rest @ ..] = heard
+        && rest.iter().any(|other| other.slot != first.slot)
+    {
+        heard.sort_by_key(|heard| heard.time);
+    }
+}
+
+/// The time of the clock that stamps the records.
+fn now() -> Time {
+    let now = clock_gettime(ClockId::Monotonic);
+    let (seconds, nanos) = (now.tv_sec as u64, now.tv_nsec as u64);
+    Time::from_micros(seconds.saturating_mul(1_000_000).saturating_add(nanos / 1000))
+}
+
+fn listen(epoll: &OwnedFd, fd: impl AsFd, number: u64) -> Result<(), Error> {
+    system("listen", epoll::add(epoll, fd, epoll::EventData::new_u64(number), epoll::EventFlags::IN))
+}
+
+/// Waits until something is ready, or `moment` has come: then nothing is. The wait itself is the timer, so that a
+/// deadline costs no system call.
+fn wait<'b>(
+    epoll: &OwnedFd,
+    buffer: &'b mut [MaybeUninit<epoll::Event>],
+    moment: Option<Time>,
+    whole_millis: bool,
+) -> rustix::io::Result<&'b [epoll::Event]> {
+    let timeout = moment.map(|moment| {
+        let micros = moment.micros().saturating_sub(now().micros());
+        let micros = if whole_millis { micros.next_multiple_of(1000) } else { micros };
+        Timespec { tv_sec: (micros / 1_000_000) as i64, tv_nsec: (micros % 1_000_000 * 1000) as _ }
+    });
+    epoll::wait(epoll, buffer, timeout.as_ref()).map(|(ready, _)| &*ready)
+}
+
+/// Says what was tried when the system fails.
+fn system<T>(doing: &str, result: rustix::io::Result<T>) -> Result<T, Error> {
+    result.map_err(|error| Error::System { doing: doing.into(), source: error.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(told: &[(u64, u16)], expected: &[(u64, u16)]) {
+        let heard = |(millis, slot): &(u64, u16)| Heard {
+            time: Time::from_millis(*millis),
+            slot: *slot,
+            what: What::Gone,
+        };
+        let mut heard = told.iter().map(heard).collect::<Vec<_>>();
+        put_in_order(&mut heard);
+        let order = heard.iter().map(|it| (it.time.micros() / 1000, it.slot)).collect::<Vec<_>>();
+        assert_eq!(order, expected);
+    }
+
+    #[test]
+    fn keys_of_several_keyboards_are_told_in_the_order_in_which_they_moved() {
+        check(&[(5, 0), (9, 0), (9, 0), (3, 1), (7, 1)], &[(3, 1), (5, 0), (7, 1), (9, 0), (9, 0)]);
+        check(&[(5, 1), (5, 0), (5, 1)], &[(5, 1), (5, 0), (5, 1)]);
+        check(&[], &[]);
+    }
+}
