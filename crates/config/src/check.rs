@@ -32,13 +32,12 @@ fn undeclared_layers(draft: &mut Draft) {
             continue;
         }
         let near = nearest(&name, names.iter().map(String::as_str));
-        let near: Vec<String> = near.into_iter().map(|name| format!("\"{name}\"")).collect();
         let help = match Key::from_name(&name) {
             Some(_) => "a key cannot be a condition: have it set a custom modifier, such as \"MD_00\", and ask for that".into(),
             None => format!("a layer is made by `layer(\"{name}\", || {{ ... }});`"),
         };
         let diagnostic = Diagnostic::error("unknown-layer", format!("there is no layer \"{name}\""));
-        draft.report(span, diagnostic.label(did_you_mean(&near)).help(help));
+        draft.report(span, diagnostic.label(did_you_mean('"', near)).help(help));
     }
 }
 

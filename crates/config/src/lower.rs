@@ -185,11 +185,9 @@ impl<'a> Value<'a> {
                 entries.push((name.to_string(), entry));
                 continue;
             }
-            let near: Vec<String> =
-                nearest(&name, known.iter().copied()).into_iter().map(|near| format!("`{near}`")).collect();
             self.part(Dynamic::UNIT, Step::EntryName(name.to_string())).fail(
                 Diagnostic::error("unknown-setting", format!("there is no setting `{name}` here"))
-                    .label(did_you_mean(&near))
+                    .label(did_you_mean('`', nearest(&name, known.iter().copied())))
                     .help(format!("there are `{}`", known.join("`, `"))),
             );
         }
@@ -235,7 +233,7 @@ impl<'a> Value<'a> {
             let names = FLAVORS.map(|(name, _)| name);
             self.fail(
                 Diagnostic::error("unknown-flavor", format!("there is no flavor \"{name}\""))
-                    .label(did_you_mean(&quoted(nearest(&name, names))))
+                    .label(did_you_mean('"', nearest(&name, names)))
                     .help(format!("there are \"{}\"", names.join("\", \""))),
             )
         })
@@ -363,10 +361,6 @@ fn generic(name: &str) -> Option<(Modifiers, Key)> {
     GENERIC.iter().find(|(known, ..)| *known == name).map(|(_, either, left)| (*either, *left))
 }
 
-fn quoted<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
-    names.into_iter().map(|name| format!("\"{name}\"")).collect()
-}
-
 pub fn not_yet(name: &str) -> Diagnostic {
     Diagnostic::error("not-supported-yet", format!("`{name}` is not supported yet"))
         .help("it comes with a later version of keyrx; leave it out until then")
@@ -377,13 +371,25 @@ fn described(value: &Dynamic) -> String {
         "string" | "char" => format!("\"{value}\""),
         "i64" | "f64" => format!("the number {value}"),
         "bool" => format!("`{value}`"),
-        "array" => "an array".into(),
-        "map" => "a map".into(),
-        "Fn" => "a block".into(),
-        "()" => "nothing".into(),
         _ if value.is::<Made>() => "an action".into(),
-        other => format!("a value of type {other}"),
+        other => described_type(other),
     }
+}
+
+/// A type of the interpreter in words.
+pub fn described_type(name: &str) -> String {
+    let words = match name.rsplit(" | ").next().unwrap_or(name) {
+        "String" | "string" | "char" => "a text",
+        "i64" | "f64" => "a number",
+        "bool" => "`true` or `false`",
+        "array" => "an array",
+        "map" => "a map",
+        "Fn" => "a block",
+        "()" => "nothing",
+        "action" => "an action",
+        other => return format!("a value of type {other}"),
+    };
+    words.into()
 }
 
 /// The key that a mapping is from.
@@ -397,9 +403,8 @@ fn source_key(text: &str) -> Result<Key, Diagnostic> {
         ));
     }
     if let Some((either, _)) = generic(text) {
-        let sides: Vec<&str> = either.keys().filter_map(Key::name).collect();
         return Err(Diagnostic::error("which-side", format!("there are two {text} keys"))
-            .label(format!("write {}", quoted(sides).join(" or ")))
+            .label(did_you_mean('"', either.keys()))
             .help("to map both, write two mappings"));
     }
     match chord(text)? {
@@ -469,12 +474,20 @@ fn plain_key(name: &str) -> Result<Key, Diagnostic> {
     }
     let unknown = Diagnostic::error("unknown-key", format!("no key is called \"{name}\""));
     if let Some((_, key)) = CHARACTERS.iter().find(|(character, _)| *character == bare) {
-        return Err(unknown.label(did_you_mean(&quoted([*key]))).help("keys have names; characters are none"));
+        return Err(unknown.label(did_you_mean('"', [key])).help("keys have names; characters are none"));
     }
     let spellings = Key::all().flat_map(|key| key.spellings().iter().copied());
-    let near = nearest(bare, spellings.chain(GENERIC.map(|(name, ..)| name)));
+    let mut near = nearest(bare, spellings.chain(GENERIC.map(|(name, ..)| name)));
+    // One spelling of each key will do.
+    let mut seen = Vec::new();
+    near.retain(|name| {
+        let key = Key::from_name(name);
+        let is_new = key.is_none() || !seen.contains(&key);
+        seen.push(key);
+        is_new
+    });
     let help = if near.is_empty() { "the manual's reference has all names of keys" } else { "" };
-    Err(unknown.label(did_you_mean(&quoted(near))).help(help))
+    Err(unknown.label(did_you_mean('"', near)).help(help))
 }
 
 enum ConditionWord<'a> {

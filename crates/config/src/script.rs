@@ -18,7 +18,7 @@ use crate::Loaded;
 use crate::check::check;
 use crate::diagnostic::Diagnostic;
 use crate::draft::{Draft, Made, Unknown};
-use crate::lower::{Value, not_yet};
+use crate::lower::{Value, described_type, not_yet};
 use crate::source::{FileId, Place, Sources, check_size};
 use crate::statement::{LoadError, run_opaque};
 use crate::vocabulary::{Does, FUNCTIONS, Function, Kind, did_you_mean, named, nearest};
@@ -286,7 +286,7 @@ impl Call<'_> {
     }
 
     pub fn run(&self, block: &FnPtr) -> Result<(), Stop> {
-        block.call_within_context::<Dynamic>(self.context, ())?;
+        let _ = block.call_within_context::<Dynamic>(self.context, ())?;
         Ok(())
     }
 
@@ -363,6 +363,9 @@ fn report_syntax(draft: &mut Draft, error: &ParseErrorType, place: Place) {
     let is_block = source.slice(source.word(place)) == "{" && source.slice(source.before(place)) == ")";
     let syntax = |message: &str| Diagnostic::error("syntax", message);
     let mut span = source.word(place);
+    if span.start == span.end {
+        span = source.before(place);
+    }
     let diagnostic = match error {
         ParseErrorType::MissingToken(token, _) if token == ";" && is_block => {
             syntax("a block is missing here").help("write it as an argument: `when(\"MD_00\", || { ... });`")
@@ -371,9 +374,15 @@ fn report_syntax(draft: &mut Draft, error: &ParseErrorType, place: Place) {
             span = source.before(place);
             syntax("a `;` is missing here").help("every statement ends with `;`")
         }
+        ParseErrorType::MissingToken(token, purpose) if token == "," && purpose.contains("argument") => {
+            syntax("`,` or `)` is missing here").help("is a quote or a parenthesis before it missing?")
+        }
         ParseErrorType::MissingToken(token, purpose) => syntax(&format!("`{token}` is missing {purpose}")),
         ParseErrorType::BadInput(LexError::MalformedChar(text)) => {
             syntax("single quotes are for one character").help(format!("write \"{text}\" in double quotes"))
+        }
+        ParseErrorType::BadInput(LexError::ImproperSymbol(word, text)) if text.ends_with("is disabled") => {
+            syntax(&format!("`{word}` cannot be used in a keymap"))
         }
         ParseErrorType::BadInput(LexError::UnterminatedString) => syntax("this text has no closing quote"),
         ParseErrorType::BadInput(LexError::StringTooLong(_)) | ParseErrorType::LiteralTooLarge(..) => {
@@ -495,13 +504,12 @@ fn unknown_function(name: &str, types: &[&str]) -> Diagnostic {
             .label(format!("it is {}", forms.join(" or ")))
             .help(help);
     }
-    let plain: Vec<&str> = types.iter().map(|name| name.split(" | ").last().unwrap_or(name)).collect();
     if !name.starts_with(|c: char| c.is_alphabetic() || c == '_') {
-        let message = format!("`{name}` cannot be used with {}", plain.join(" and "));
+        let types: Vec<String> = types.iter().map(|name| described_type(name)).collect();
+        let message = format!("`{name}` cannot be used with {}", types.join(" and "));
         return Diagnostic::error(code, message);
     }
     let near = nearest(name, FUNCTIONS.iter().map(|function| function.name));
-    let near: Vec<String> = near.into_iter().map(|name| format!("`{name}`")).collect();
     let help = if near.is_empty() { "the manual's reference has all functions" } else { "" };
-    Diagnostic::error(code, format!("there is no function `{name}`")).label(did_you_mean(&near)).help(help)
+    Diagnostic::error(code, format!("there is no function `{name}`")).label(did_you_mean('`', near)).help(help)
 }

@@ -3,7 +3,7 @@
 //! The functions that scripts can call, what is said of a wrong call, the reference in the manual and the editor's
 //! completion all come from these rows. A new word is a row here and a function in `statement`.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 use keyrx_engine::{Action, Key, TapHold};
 use rhai::{Dynamic, FnPtr, INT};
@@ -107,8 +107,8 @@ const KEY: Parameter = needs("key", Accepts::Key);
 const BLOCK: Parameter = needs("block", Accepts::Block);
 const CONDITION: Parameter = needs("condition", Accepts::Condition);
 const PATTERN: Parameter = needs("pattern", Accepts::Device);
+const ACTION: Parameter = needs("action", Accepts::Action);
 const LAYER: Parameter = needs("layer", Accepts::Layer);
-const WITH: &[Parameter] = &[needs("action", Accepts::Action)];
 
 macro_rules! rows {
     ($($name:literal ( $($parameter:expr),* $(,)? ) $since:literal $does:expr, $help:literal;)*) => {
@@ -120,7 +120,7 @@ use Does::{Action as Makes, Later, Statement as Says};
 
 /// Every function of the language, statements first.
 pub static FUNCTIONS: &[Function] = rows! {
-    "map"(KEY, needs("action", Accepts::Action)) "1.0" Says(statement::map),
+    "map"(KEY, ACTION) "1.0" Says(statement::map),
         "The key does the action: a key, a chord, a custom modifier `MD_xx` while held, a custom lock `LK_xx` toggled at the press, or what an action function makes.";
     "tap_hold"(KEY, needs("tap", Accepts::Action), needs("hold", Accepts::Action), may("ms", Accepts::Milliseconds)) "1.0" Says(statement::tap_hold),
         "The key does one action when tapped and another when held for the tapping term.";
@@ -150,16 +150,16 @@ pub static FUNCTIONS: &[Function] = rows! {
         "Runs another file in this place. It is looked for beside this file, in `stdlib` there, and in the `stdlib` directories of the user, of the machine and of keyrx itself.";
     "set"(needs("settings", Accepts::Options)) "2.0" Says(statement::set),
         "Defaults for what follows, up to the end of the block around it.";
-    "combo"(needs("keys", Accepts::Keys), needs("action", Accepts::Action), may("options", Accepts::Options)) "2.0" Later(Kind::Statement),
+    "combo"(needs("keys", Accepts::Keys), ACTION, may("options", Accepts::Options)) "2.0" Later(Kind::Statement),
         "The keys pressed together do the action.";
     "app"(needs("pattern", Accepts::Text), BLOCK) "2.0" Later(Kind::Statement),
         "The mappings in the block hold while the focused program matches the pattern.";
 
-    "with_shift"(needs("action", Accepts::Action)) "1.0" Makes(statement::with_shift), "The key or chord, with Shift.";
-    "with_ctrl"(needs("action", Accepts::Action)) "1.0" Makes(statement::with_ctrl), "The key or chord, with Ctrl.";
-    "with_alt"(needs("action", Accepts::Action)) "1.0" Makes(statement::with_alt), "The key or chord, with Alt.";
-    "with_win"(needs("action", Accepts::Action)) "1.0" Makes(statement::with_win), "The key or chord, with the Windows key.";
-    "with_mods"(needs("action", Accepts::Action), needs("shift", Accepts::Boolean), needs("ctrl", Accepts::Boolean), needs("alt", Accepts::Boolean), needs("win", Accepts::Boolean)) "1.0" Makes(statement::with_mods),
+    "with_shift"(ACTION) "1.0" Makes(statement::with_shift), "The key or chord, with Shift.";
+    "with_ctrl"(ACTION) "1.0" Makes(statement::with_ctrl), "The key or chord, with Ctrl.";
+    "with_alt"(ACTION) "1.0" Makes(statement::with_alt), "The key or chord, with Alt.";
+    "with_win"(ACTION) "1.0" Makes(statement::with_win), "The key or chord, with the Windows key.";
+    "with_mods"(ACTION, needs("shift", Accepts::Boolean), needs("ctrl", Accepts::Boolean), needs("alt", Accepts::Boolean), needs("win", Accepts::Boolean)) "1.0" Makes(statement::with_mods),
         "The key or chord, with those modifiers that are `true`.";
     "tap_hold"(needs("tap", Accepts::Action), needs("hold", Accepts::Action), may("options", Accepts::Options)) "2.0" Makes(statement::tap_hold_action),
         "One action when tapped, another when held.";
@@ -333,7 +333,7 @@ pub(crate) fn named(name: &str) -> impl Iterator<Item = &'static Function> + use
     FUNCTIONS.iter().filter(move |function| function.name == name)
 }
 
-/// Up to three of `candidates` that `word` may have been meant for, the nearest first.
+/// Those of `candidates` that `word` may have been meant for, the nearest first.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let folded = word.to_lowercase();
     // One slip in a short word, up to three in a long one.
@@ -345,13 +345,13 @@ pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
         .filter(|(distance, candidate)| *distance <= limit && *distance < candidate.chars().count())
         .collect();
     near.sort_by_key(|(distance, _)| *distance);
-    near.dedup_by_key(|(_, candidate)| *candidate);
-    near.into_iter().map(|(_, candidate)| candidate).take(3).collect()
+    near.into_iter().map(|(_, candidate)| candidate).collect()
 }
 
-/// `did you mean "A", "B" or "C"?`, or nothing.
-pub(crate) fn did_you_mean(names: &[String]) -> String {
-    match names {
+/// `did you mean "A", "B" or "C"?`, with the first three of the names in such marks; or nothing.
+pub(crate) fn did_you_mean(mark: char, names: impl IntoIterator<Item = impl Display>) -> String {
+    let names: Vec<String> = names.into_iter().take(3).map(|name| format!("{mark}{name}{mark}")).collect();
+    match names.as_slice() {
         [] => String::new(),
         [name] => format!("did you mean {name}?"),
         [names @ .., last] => format!("did you mean {} or {last}?", names.join(", ")),
