@@ -1,5 +1,7 @@
 //! keyrx: a keyboard remapping daemon.
 
+#![forbid(unsafe_code)]
+
 mod check;
 mod cli;
 mod demo;

@@ -69,7 +69,7 @@ struct Loop<'a> {
     /// Whether the kernel can wait for whole milliseconds only (Linux before 5.11).
     whole_millis: bool,
     stopped: bool,
-    /// What has been read and is to be told; kept for its memory.
+    /// What has been read and is to be told.
     heard: Vec<Heard>,
 }
 
@@ -110,6 +110,11 @@ enum What {
 const OUTPUT: u64 = u64::MAX;
 const INOTIFY: u64 = OUTPUT - 1;
 const WAKER: u64 = OUTPUT - 2;
+
+/// How much can be ready at once; what there is beyond that is ready again at the next wait.
+const READY: usize = 32;
+
+type ReadyBuffer = [MaybeUninit<epoll::Event>; READY];
 
 impl<'a> Loop<'a> {
     fn new(handler: &'a mut dyn Handler, waker: &Waker, options: &'a Options) -> Result<Loop<'a>, Error> {
@@ -155,28 +160,17 @@ impl<'a> Loop<'a> {
 
     /// Sleeps until there is something to do, and does it.
     fn turn(&mut self, waker: &Waker) -> Result<(), Error> {
-        let mut buffer = [const { MaybeUninit::<epoll::Event>::uninit() }; 32];
-        let ready = match wait(&self.epoll, &mut buffer, self.next_moment(), self.whole_millis) {
-            Ok(ready) => ready,
-            Err(Errno::INTR) => return Ok(()),
-            Err(Errno::NOSYS) if !self.whole_millis => {
-                self.whole_millis = true;
-                return Ok(());
-            }
-            Err(error) => return system("wait for keys", Err(error)),
-        };
-        if ready.is_empty() {
+        let mut buffer = [const { MaybeUninit::uninit() }; READY];
+        let moment = if self.heard.is_empty() { self.next_moment() } else { Some(Time::ZERO) };
+        let ready = self.wait(&mut buffer, moment)?;
+        self.listen_to(ready);
+        if ready.is_empty() && self.heard.is_empty() {
             self.time_has_come();
             return Ok(());
         }
-        for event in ready.iter() {
-            if let Ok(slot) = u16::try_from(event.data.u64()) {
-                self.listen_to(slot);
-            }
-        }
-        self.tell_heard();
+        self.tell_heard()?;
         self.output.flush()?; // before anything that may take time
-        for event in ready.iter() {
+        for event in ready {
             match event.data.u64() {
                 OUTPUT => self.pass_leds()?,
                 INOTIFY => self.follow_devices()?,
@@ -188,6 +182,29 @@ impl<'a> Loop<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Waits until something is ready, or `moment` has come: then nothing is; or a signal was handled. The wait
+    /// itself is the timer, so that a deadline costs no system call.
+    fn wait<'b>(
+        &mut self,
+        buffer: &'b mut ReadyBuffer,
+        moment: Option<Time>,
+    ) -> Result<&'b [epoll::Event], Error> {
+        let timeout = moment.map(|moment| {
+            let micros = moment.micros().saturating_sub(now().micros());
+            let micros = if self.whole_millis { micros.next_multiple_of(1000) } else { micros };
+            Timespec { tv_sec: (micros / 1_000_000) as i64, tv_nsec: (micros % 1_000_000 * 1000) as _ }
+        });
+        match epoll::wait(&self.epoll, buffer.as_mut_slice(), timeout.as_ref()) {
+            Ok((ready, _)) => Ok(ready),
+            Err(Errno::INTR) => Ok(&[]),
+            Err(Errno::NOSYS) if !self.whole_millis => {
+                self.whole_millis = true;
+                Ok(&[])
+            }
+            Err(error) => system("wait for keys", Err(error)),
+        }
     }
 
     /// Hands an event to the handler; after it has said stop, only the last one.
@@ -203,29 +220,45 @@ impl<'a> Loop<'a> {
 
     // ---- keys ----
 
-    fn listen_to(&mut self, number: u16) {
-        let Some(Some(slot)) = self.slots.get_mut(usize::from(number)) else { return };
-        let heard = &mut self.heard;
-        match &mut slot.stage {
-            Stage::Reading(keyboard) => {
-                let result = keyboard
-                    .read(|time, moved| heard.push(Heard { time, slot: number, what: What::Moved(moved) }));
-                if result.is_err() {
-                    heard.push(Heard { time: now(), slot: number, what: What::Gone });
+    /// Reads the keyboards that are ready.
+    fn listen_to(&mut self, ready: &[epoll::Event]) {
+        for number in ready.iter().filter_map(|event| u16::try_from(event.data.u64()).ok()) {
+            let Some(Some(slot)) = self.slots.get_mut(usize::from(number)) else { continue };
+            let heard = &mut self.heard;
+            match &mut slot.stage {
+                Stage::Reading(keyboard) => {
+                    let result = keyboard.read(|time, moved| {
+                        heard.push(Heard { time, slot: number, what: What::Moved(moved) });
+                    });
+                    if result.is_err() {
+                        heard.push(Heard { time: now(), slot: number, what: What::Gone });
+                    }
                 }
+                Stage::Waiting(keyboard, _) => match keyboard.read(|_, _| {}) {
+                    Ok(()) => self.settle(number),
+                    Err(_) => self.remove(number),
+                },
+                Stage::Unwanted | Stage::Forbidden { .. } | Stage::Refused => {}
             }
-            Stage::Waiting(keyboard, _) => match keyboard.read(|_, _| {}) {
-                Ok(()) => self.settle(number),
-                Err(_) => self.remove(number),
-            },
-            Stage::Unwanted | Stage::Forbidden { .. } | Stage::Refused => {}
         }
     }
 
-    fn tell_heard(&mut self) {
+    /// Hands on what the keyboards have told, in the order in which it happened.
+    ///
+    /// Where one keyboard told several things, the last may have come after the wait, and after something of another
+    /// keyboard that was not ready then. So everything is read once more, up to the latest moment that is known by
+    /// now; what is later stays for the next turn.
+    fn tell_heard(&mut self) -> Result<(), Error> {
+        let mut due = self.heard.len();
+        if self.is_order_open() {
+            let horizon = self.heard.iter().map(|heard| heard.time).max();
+            let mut buffer = [const { MaybeUninit::uninit() }; READY];
+            let ready = self.wait(&mut buffer, Some(Time::ZERO))?;
+            self.listen_to(ready);
+            due = put_in_order(&mut self.heard, horizon);
+        }
         let mut heard = mem::take(&mut self.heard);
-        put_in_order(&mut heard);
-        for Heard { time, slot, what } in heard.drain(..) {
+        for Heard { time, slot, what } in heard.drain(..due) {
             let device = DeviceId(slot);
             match what {
                 What::Moved(Moved::Key(key, motion)) => {
@@ -237,6 +270,15 @@ impl<'a> Loop<'a> {
             }
         }
         self.heard = heard;
+        Ok(())
+    }
+
+    /// Whether the order of what has been heard is not yet certain: several keyboards are read, and several things
+    /// have happened.
+    fn is_order_open(&self) -> bool {
+        let reading = self.slots.iter().flatten().filter(|slot| matches!(slot.stage, Stage::Reading(_)));
+        let frames = self.heard.iter().filter(|heard| matches!(heard.what, What::Moved(Moved::Frame)));
+        reading.take(2).count() == 2 && frames.take(2).count() == 2
     }
 
     fn pass_leds(&mut self) -> Result<(), Error> {
@@ -387,8 +429,13 @@ impl<'a> Loop<'a> {
     fn remove(&mut self, number: u16) {
         let Some(place) = self.slots.get_mut(usize::from(number)) else { return };
         if let Some(Slot { stage: Stage::Reading(_), .. }) = place.take() {
-            self.tell(Event::Disconnected(now(), DeviceId(number)));
+            self.disconnected(number);
         }
+    }
+
+    fn disconnected(&mut self, number: u16) {
+        self.heard.retain(|heard| heard.slot != number);
+        self.tell(Event::Disconnected(now(), DeviceId(number)));
     }
 
     // ---- time, and other threads ----
@@ -402,7 +449,7 @@ impl<'a> Loop<'a> {
                 (Stage::Unwanted | Stage::Forbidden { .. } | Stage::Refused, true) => self.begin(number),
                 (Stage::Reading(_), false) => {
                     slot.stage = Stage::Unwanted;
-                    self.tell(Event::Disconnected(now(), DeviceId(number)));
+                    self.disconnected(number);
                 }
                 (_, false) => slot.stage = Stage::Unwanted,
                 (Stage::Waiting(..) | Stage::Reading(_), true) => {}
@@ -448,13 +495,10 @@ impl Slot {
     }
 }
 
-/// Puts what several keyboards told into the order in which it happened. What one keyboard told is in order already.
-fn put_in_order(heard: &mut [Heard]) {
-    if let [first, rest @ ..] = heard
-        && rest.iter().any(|other| other.slot != first.slot)
-    {
-        heard.sort_by_key(|heard| heard.time);
-    }
+/// Puts what several keyboards told into the order in which it happened, and counts what was up to `horizon`.
+fn put_in_order(heard: &mut [Heard], horizon: Option<Time>) -> usize {
+    heard.sort_by_key(|heard| heard.time);
+    heard.partition_point(|heard| Some(heard.time) <= horizon)
 }
 
 /// The time of the clock that stamps the records.
@@ -468,22 +512,6 @@ fn listen(epoll: &OwnedFd, fd: impl AsFd, number: u64) -> Result<(), Error> {
     system("listen", epoll::add(epoll, fd, epoll::EventData::new_u64(number), epoll::EventFlags::IN))
 }
 
-/// Waits until something is ready, or `moment` has come: then nothing is. The wait itself is the timer, so that a
-/// deadline costs no system call.
-fn wait<'b>(
-    epoll: &OwnedFd,
-    buffer: &'b mut [MaybeUninit<epoll::Event>],
-    moment: Option<Time>,
-    whole_millis: bool,
-) -> rustix::io::Result<&'b [epoll::Event]> {
-    let timeout = moment.map(|moment| {
-        let micros = moment.micros().saturating_sub(now().micros());
-        let micros = if whole_millis { micros.next_multiple_of(1000) } else { micros };
-        Timespec { tv_sec: (micros / 1_000_000) as i64, tv_nsec: (micros % 1_000_000 * 1000) as _ }
-    });
-    epoll::wait(epoll, buffer, timeout.as_ref()).map(|(ready, _)| &*ready)
-}
-
 /// Says what was tried when the system fails.
 fn system<T>(doing: &str, result: rustix::io::Result<T>) -> Result<T, Error> {
     result.map_err(|error| Error::System { doing: doing.into(), source: error.into() })
@@ -493,22 +521,26 @@ fn system<T>(doing: &str, result: rustix::io::Result<T>) -> Result<T, Error> {
 mod tests {
     use super::*;
 
-    fn check(told: &[(u64, u16)], expected: &[(u64, u16)]) {
+    fn check(told: &[(u64, u16)], horizon: u64, due: &[(u64, u16)], later: &[(u64, u16)]) {
         let heard = |(millis, slot): &(u64, u16)| Heard {
             time: Time::from_millis(*millis),
             slot: *slot,
             what: What::Gone,
         };
         let mut heard = told.iter().map(heard).collect::<Vec<_>>();
-        put_in_order(&mut heard);
+        let count = put_in_order(&mut heard, Some(Time::from_millis(horizon)));
         let order = heard.iter().map(|it| (it.time.micros() / 1000, it.slot)).collect::<Vec<_>>();
-        assert_eq!(order, expected);
+        assert_eq!((&order[..count], &order[count..]), (due, later));
     }
 
     #[test]
     fn keys_of_several_keyboards_are_told_in_the_order_in_which_they_moved() {
-        check(&[(5, 0), (9, 0), (9, 0), (3, 1), (7, 1)], &[(3, 1), (5, 0), (7, 1), (9, 0), (9, 0)]);
-        check(&[(5, 1), (5, 0), (5, 1)], &[(5, 1), (5, 0), (5, 1)]);
-        check(&[], &[]);
+        check(&[(5, 0), (9, 0), (3, 1), (7, 1)], 9, &[(3, 1), (5, 0), (7, 1), (9, 0)], &[]);
+        check(&[(5, 1), (5, 0), (5, 1)], 5, &[(5, 1), (5, 0), (5, 1)], &[]);
+    }
+
+    #[test]
+    fn what_came_after_the_horizon_waits_for_what_may_have_come_before_it() {
+        check(&[(5, 0), (7, 0), (6, 1), (8, 1)], 7, &[(5, 0), (6, 1), (7, 0)], &[(8, 1)]);
     }
 }
