@@ -93,6 +93,7 @@ impl Handler for Session {
                 tracing::info!("keyboard connected: {}", info.name);
                 self.engine.connect(id, info);
             }
+            Event::Ready => tracing::info!("ready"),
             Event::Refused(info, error) => tracing::warn!("cannot read the keyboard {}: {error}", info.name),
             Event::Disconnected(time, id) => {
                 tracing::info!("keyboard gone");

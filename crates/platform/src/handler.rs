@@ -14,6 +14,8 @@ pub enum Event<'a> {
     Connected(DeviceId, &'a DeviceInfo),
     /// A keyboard that the handler wants cannot be read. It is tried again when its rights change and after `Woken`.
     Refused(&'a DeviceInfo, &'a Error),
+    /// Every keyboard that was there at the start is being read or has been refused. Told once.
+    Ready,
     /// A keyboard is gone, or is no longer read.
     Disconnected(Time, DeviceId),
     /// A key of such a keyboard moved.

@@ -44,7 +44,7 @@ enum Output {
 impl<'h> Simulated<'h> {
     /// No keyboard yet, and no time passed.
     pub fn new(handler: &'h mut dyn Handler) -> Simulated<'h> {
-        Simulated {
+        let mut simulated = Simulated {
             handler,
             keyboards: Vec::new(),
             output: Output::Working,
@@ -52,7 +52,9 @@ impl<'h> Simulated<'h> {
             deadline: None,
             effects: Vec::new(),
             held: BTreeSet::new(),
-        }
+        };
+        simulated.tell(Event::Ready);
+        simulated
     }
 
     /// Plugs a keyboard in. One like it that was unplugged before gives it its number.
@@ -256,7 +258,7 @@ mod tests {
                         push(time, Key::B, Motion::Release);
                     }
                 }
-                Event::Connected(..) | Event::Refused(..) | Event::Woken(_) => {}
+                Event::Connected(..) | Event::Refused(..) | Event::Ready | Event::Woken(_) => {}
             }
             if !matches!(event, Event::Key(_) | Event::Deadline(_)) {
                 let text = format!("{event:?}");
@@ -303,7 +305,7 @@ mod tests {
             },
             "@0 +B @1000 +X @1000 -X @1000 -B @1500 +B @2500 +X @2500 -X",
         );
-        assert_eq!(log, ["Connected"]);
+        assert_eq!(log, ["Ready", "Connected"]);
     }
 
     #[test]
@@ -315,7 +317,7 @@ mod tests {
             },
             "@0 +MouseLeft",
         );
-        assert!(log.is_empty());
+        assert_eq!(log, ["Ready"]);
     }
 
     #[test]
@@ -331,7 +333,7 @@ mod tests {
             },
             "@0 +B @0 -B",
         );
-        assert_eq!(log, ["Connected", "Disconnected", "Connected", "Connected"]);
+        assert_eq!(log, ["Ready", "Connected", "Disconnected", "Connected", "Connected"]);
     }
 
     #[test]
@@ -343,7 +345,7 @@ mod tests {
         assert_eq!(written(&simulated.take_effects()), "@0 +A");
         simulated.wake();
         drop(simulated);
-        assert_eq!(mapper.log, ["Woken"]);
+        assert_eq!(mapper.log, ["Ready", "Woken"]);
         mapper.wants_nothing = false;
         let mut simulated = Simulated::new(&mut mapper);
         let device = keyboard(&mut simulated);
@@ -378,7 +380,7 @@ mod tests {
             },
             "@0 +B @0 -B @0 +A",
         );
-        assert_eq!(log, ["Connected", "Stopping"]);
+        assert_eq!(log, ["Ready", "Connected", "Stopping"]);
     }
 
     #[test]
@@ -391,7 +393,7 @@ mod tests {
             },
             "@0 +B @0 -B",
         );
-        assert_eq!(log, ["Connected", "Interrupted"]);
+        assert_eq!(log, ["Ready", "Connected", "Interrupted"]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::keycodes;
 use super::record::{self, EV_KEY, EV_LED, EV_REL, EV_SYN, Record, SYN_DROPPED, SYN_REPORT};
 use super::uinput::Leds;
 
-/// How many records are read at once: four times what the fastest typist has under way.
+/// How many records are read at once: as many as the kernel's queue of a keyboard holds.
 const BATCH: usize = 64;
 
 /// An open keyboard.

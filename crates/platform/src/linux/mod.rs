@@ -15,6 +15,8 @@ mod waker;
 use std::ffi::OsStr;
 use std::mem::{self, MaybeUninit};
 use std::os::fd::{AsFd, OwnedFd};
+use std::thread;
+use std::time::Duration;
 
 use keyrx_engine::{DeviceId, KeyEvent, Time};
 use rustix::event::epoll;
@@ -42,18 +44,33 @@ const PATIENCE_MS: u16 = 2000;
 /// How long until a keyboard is tried again that could not even be taken by force: a key went down just then.
 const RETRY_MS: u16 = 50;
 
+/// How long the desktop may need to open our keyboard when it appears: what is typed on it before is lost.
+const UNTIL_OPENED: Duration = Duration::from_millis(100);
+
+/// How long the desktop may need to read our last releases: what it has not read when a device goes it never will
+/// (evdev answers ENODEV before it looks into the queue).
+const UNTIL_READ: Duration = Duration::from_millis(50);
+
 /// Reads the keyboards that `handler` wants, and does with their keys what it says, until it says stop.
 ///
 /// An error means that nothing is read any more: the keyboards work as they do without keyrx.
 pub fn run(handler: &mut dyn Handler, waker: &Waker, options: &Options) -> Result<(), Error> {
     let mut this = Loop::new(handler, waker, options)?;
+    thread::sleep(UNTIL_OPENED);
     this.look_around()?;
-    while !this.stopped {
-        this.turn(waker)?;
+    loop {
+        this.tell_ready();
         this.output.flush()?;
+        if this.stopped {
+            break;
+        }
+        this.turn(waker)?;
     }
     this.tell(Event::Stopping(now()));
-    this.output.flush()
+    this.output.flush()?;
+    this.slots.clear(); // the keyboards are plain ones from here on
+    thread::sleep(UNTIL_READ);
+    Ok(())
 }
 
 /// All that the loop has. The fields are dropped in this order: keyboards are let go before our own is taken away.
@@ -69,6 +86,8 @@ struct Loop<'a> {
     /// Whether the kernel can wait for whole milliseconds only (Linux before 5.11).
     whole_millis: bool,
     stopped: bool,
+    /// Whether `Event::Ready` has been told.
+    is_ready: bool,
     /// What has been read and is to be told.
     heard: Vec<Heard>,
 }
@@ -141,6 +160,7 @@ impl<'a> Loop<'a> {
             deadline: None,
             whole_millis: false,
             stopped: false,
+            is_ready: false,
             heard: Vec::new(),
         })
     }
@@ -156,6 +176,14 @@ impl<'a> Loop<'a> {
         let forbidden =
             self.slots.iter().flatten().find(|slot| matches!(slot.stage, Stage::Forbidden { .. }));
         forbidden.map_or(Ok(()), |slot| Err(slot.forbidden()))
+    }
+
+    /// Says once that the start is over: no keyboard is waited for any more.
+    fn tell_ready(&mut self) {
+        if !self.is_ready && self.slots.iter().flatten().all(|slot| slot.patience_ends().is_none()) {
+            self.is_ready = true;
+            self.tell(Event::Ready);
+        }
     }
 
     /// Sleeps until there is something to do, and does it.
