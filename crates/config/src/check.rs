@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use keyrx_engine::{Action, Condition, Key, LayerId, Literal, Test};
 
 use crate::diagnostic::Diagnostic;
-use crate::draft::{Draft, Mapping, Scope};
-use crate::source::Place;
+use crate::draft::{Draft, MAX_DIAGNOSTICS, Mapping, Scope};
+use crate::text::Place;
 use crate::vocabulary::{did_you_mean, nearest};
 
 /// Says what is wrong with the draft as a whole. The script has ended.
@@ -24,20 +24,22 @@ pub fn check(draft: &mut Draft) {
 }
 
 fn undeclared_layers(draft: &mut Draft) {
-    let mut names: Vec<String> = draft.layers.keys().cloned().collect();
-    names.push("base".into());
-    let uses: Vec<_> = draft.layer_uses.iter().map(|((name, _), span)| (name.clone(), *span)).collect();
-    for (name, span) in uses {
-        if names.contains(&name) {
+    let uses: Vec<_> = draft.layer_uses.iter().map(|((name, on), span)| (name.clone(), *on, *span)).collect();
+    for (name, switches_on, span) in uses {
+        if name == "base" || draft.layers.contains_key(&name) {
             continue;
         }
-        let near = nearest(&name, names.iter().map(String::as_str));
+        // In a condition, something else may have been meant.
+        let others =
+            if switches_on { &["base"][..] } else { &["base", "Shift", "Ctrl", "Alt", "Win", "IME"] };
+        let near = nearest(&name, draft.layers.keys().map(String::as_str).chain(others.iter().copied()));
         let help = match Key::from_name(&name) {
             Some(_) => "a key cannot be a condition: have it set a custom modifier, such as \"MD_00\", and ask for that".into(),
             None => format!("a layer is made by `layer(\"{name}\", || {{ ... }});`"),
         };
         let diagnostic = Diagnostic::error("unknown-layer", format!("there is no layer \"{name}\""));
-        draft.report(span, diagnostic.label(did_you_mean('"', near)).help(help));
+        let diagnostic = diagnostic.label(did_you_mean('"', near)).help(help);
+        draft.report(span, diagnostic);
     }
 }
 
@@ -49,14 +51,15 @@ fn unreachable_layers(draft: &mut Draft) {
         .map(|(name, place)| (name.clone(), *place))
         .collect();
     for (name, place) in unreachable {
-        let diagnostic = Diagnostic::warning("unreachable", format!("nothing switches the layer \"{name}\" on"))
-            .help(format!("map a key to it, such as `map(\"CapsLock\", layer_hold(\"{name}\"));`"));
+        let diagnostic =
+            Diagnostic::warning("unreachable", format!("nothing switches the layer \"{name}\" on"))
+                .help(format!("map a key to it, such as `map(\"CapsLock\", layer_hold(\"{name}\"));`"));
         draft.report(draft.sources.argument(place, 0), diagnostic);
     }
 }
 
 fn unused_actions(draft: &mut Draft) {
-    for (place, function) in draft.unused() {
+    for (place, function) in draft.unused().into_iter().take(MAX_DIAGNOSTICS) {
         let help = match function {
             "tap_hold" => "to map a key, name it first: `tap_hold(key, tap, hold);`".into(),
             _ => format!("an action must be given to a statement, such as `map(\"A\", {function}(...));`"),
@@ -71,9 +74,10 @@ fn pointless_transparency(draft: &mut Draft) {
         .iter()
         .filter(|mapping| mapping.action == Action::Transparent)
         .filter(|Mapping { scope, .. }| {
-            scope.layer() == LayerId::BASE && !scope.is_conditional() && scope.devices.is_empty()
+            scope.layer == LayerId::BASE && !scope.is_conditional() && scope.devices.is_empty()
         })
         .map(|mapping| mapping.place)
+        .take(MAX_DIAGNOSTICS)
         .collect();
     for place in pointless {
         let message = "nothing lies below the base layer: this mapping does nothing";
@@ -89,21 +93,28 @@ fn shadowed_mappings(draft: &mut Draft) {
     let mut seen: BTreeMap<(LayerId, bool, Key), Vec<&Mapping>> = BTreeMap::new();
     let mut found = Vec::new();
     for mapping in &draft.mappings {
+        if found.len() >= MAX_DIAGNOSTICS {
+            break;
+        }
         let scope = &mapping.scope;
         // Conditions outside layers are a step of their own; in a layer, they come before what has none.
-        let earlier = seen.entry((scope.layer(), scope.is_conditional(), mapping.key)).or_default();
+        let earlier = seen.entry((scope.layer, scope.is_conditional(), mapping.key)).or_default();
         let shadow = earlier.iter().find(|first| hides(&first.scope, scope));
         match shadow {
             Some(first) => found.push((mapping.place, first.place, first.scope.condition == scope.condition)),
-            None if mapping.action != Action::Transparent && earlier.len() < MAX_COMPARED => earlier.push(mapping),
+            None if mapping.action != Action::Transparent && earlier.len() < MAX_COMPARED => {
+                earlier.push(mapping)
+            }
             None => {}
         }
     }
     for (place, first, is_equal) in found {
         let diagnostic = match is_equal {
             true => Diagnostic::warning("shadowed", "this key is mapped already: the first mapping holds"),
-            false => Diagnostic::warning("unreachable", "an earlier mapping always holds where this one does")
-                .help("put the more special condition first"),
+            false => {
+                Diagnostic::warning("unreachable", "an earlier mapping always holds where this one does")
+                    .help("put the more special condition first")
+            }
         };
         let span = draft.sources.name(first);
         let diagnostic = diagnostic.related(&draft.sources, span, "the first is here");
@@ -134,7 +145,9 @@ fn impossible_conditions(draft: &mut Draft) {
         let dead = scope.condition.0.iter().find(|clause| clause.iter().all(is_never_on));
         let reason = match dead.and_then(|clause| clause.first()) {
             Some(literal) => Some(format!("no mapping sets {}", custom_name(literal.test))),
-            None => contradicts_itself(&scope.condition).then(|| "its parts contradict each other".to_owned()),
+            None => {
+                contradicts_itself(&scope.condition).then(|| "its parts contradict each other".to_owned())
+            }
         };
         if let Some(reason) = reason {
             found.insert(scope.condition_place, reason);
@@ -156,7 +169,9 @@ fn custom_name(test: Test) -> String {
 
 /// Whether some clause is the opposite of what other clauses demand.
 fn contradicts_itself(condition: &Condition) -> bool {
-    let demanded = |literal: &Literal| condition.0.iter().any(|clause| matches!(clause.as_slice(), [only] if only == literal));
+    let demanded = |literal: &Literal| {
+        condition.0.iter().any(|clause| matches!(clause.as_slice(), [only] if only == literal))
+    };
     let opposite = |literal: &Literal| Literal { negated: !literal.negated, ..*literal };
     condition.0.iter().any(|clause| clause.iter().all(|literal| demanded(&opposite(literal))))
 }

@@ -7,7 +7,8 @@ use std::fmt;
 use serde::Serialize;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use crate::source::{Sources, Span};
+use crate::source::Sources;
+use crate::text::Span;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -62,8 +63,8 @@ pub struct Related {
 }
 
 impl Diagnostic {
-    pub(crate) fn error(code: &'static str, message: impl Into<String>) -> Diagnostic {
-        Diagnostic {
+    pub(crate) fn error(code: &'static str, message: impl Into<String>) -> Box<Diagnostic> {
+        Box::new(Diagnostic {
             severity: Severity::Error,
             code,
             message: message.into(),
@@ -76,22 +77,34 @@ impl Diagnostic {
             label: None,
             help: None,
             related: Vec::new(),
-        }
+        })
     }
 
-    pub(crate) fn warning(code: &'static str, message: impl Into<String>) -> Diagnostic {
-        Diagnostic { severity: Severity::Warning, ..Diagnostic::error(code, message) }
+    pub(crate) fn warning(code: &'static str, message: impl Into<String>) -> Box<Diagnostic> {
+        let mut diagnostic = Diagnostic::error(code, message);
+        diagnostic.severity = Severity::Warning;
+        diagnostic
     }
 
-    pub(crate) fn label(self, label: impl Into<String>) -> Diagnostic {
-        Diagnostic { label: Some(label.into()).filter(|label| !label.is_empty()), ..self }
+    /// An empty label is none.
+    pub(crate) fn label(mut self: Box<Self>, label: impl Into<String>) -> Box<Diagnostic> {
+        self.label = Some(label.into()).filter(|label| !label.is_empty());
+        self
     }
 
-    pub(crate) fn help(self, help: impl Into<String>) -> Diagnostic {
-        Diagnostic { help: Some(help.into()).filter(|help| !help.is_empty()), ..self }
+    /// An empty help is none.
+    pub(crate) fn help(mut self: Box<Self>, help: impl Into<String>) -> Box<Diagnostic> {
+        self.help = Some(help.into()).filter(|help| !help.is_empty());
+        self
     }
 
-    pub(crate) fn related(mut self, sources: &Sources, span: Span, message: impl Into<String>) -> Diagnostic {
+    /// Points to another place, too.
+    pub(crate) fn related(
+        mut self: Box<Self>,
+        sources: &Sources,
+        span: Span,
+        message: &str,
+    ) -> Box<Diagnostic> {
         if let Some(source) = sources.get(span.file) {
             let (line, column) = source.line_column(span.start);
             self.related.push(Related { message: message.into(), file: source.name.clone(), line, column });
@@ -99,13 +112,14 @@ impl Diagnostic {
         self
     }
 
-    /// Says where.
-    pub(crate) fn at(self, sources: &Sources, span: Span) -> Diagnostic {
-        let Some(source) = sources.get(span.file) else { return self };
-        let (line, column) = source.line_column(span.start);
-        let (end_line, end_column) = source.line_column(span.end.max(span.start));
-        let source_line = source.line(line).to_owned();
-        Diagnostic { file: source.name.clone(), line, column, end_line, end_column, source_line, ..self }
+    /// Says where it is.
+    pub(crate) fn set_place(&mut self, sources: &Sources, span: Span) {
+        if let Some(source) = sources.get(span.file) {
+            (self.line, self.column) = source.line_column(span.start);
+            (self.end_line, self.end_column) = source.line_column(span.end);
+            self.source_line = source.line(self.line).to_owned();
+            self.file.clone_from(&source.name);
+        }
     }
 }
 
@@ -129,7 +143,8 @@ impl fmt::Display for Diagnostic {
             // Lines that are longer than a screen show what is around the place.
             let skipped = if column > &100 { column.saturating_sub(40) } else { 0 };
             let shown: String = self.source_line.chars().skip(skipped).take(160).collect();
-            let before: String = shown.chars().take(column.saturating_sub(1).saturating_sub(skipped)).collect();
+            let before: String =
+                shown.chars().take(column.saturating_sub(1).saturating_sub(skipped)).collect();
             let length = match self.end_line == *line {
                 true => self.end_column.saturating_sub(*column),
                 false => usize::MAX,

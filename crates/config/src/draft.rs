@@ -4,16 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use keyrx_engine::{
-    Action, Condition, ConditionId, CustomId, Flavor, Key, KeymapBuilder, LayerId, PatternId, TapHold, TooMany,
+    Action, Condition, ConditionId, CustomId, Flavor, Key, KeymapBuilder, LayerId, PatternId, TapHold,
+    TooMany,
 };
 
 use crate::diagnostic::{Diagnostic, Severity};
-use crate::source::{FileId, Place, Sources, Span};
+use crate::source::Sources;
+use crate::text::{FileId, Place, Span};
 
 /// More than any keyboard needs; a script that makes more runs wild.
 const MAX_MAPPINGS: usize = 50_000;
 const MAX_BLOCKS: usize = 5_000;
-const MAX_DIAGNOSTICS: usize = 100;
+const MAX_DEPTH: usize = 50;
+/// Nobody reads more errors, or more warnings.
+pub const MAX_DIAGNOSTICS: usize = 100;
 
 /// An action in the script's hands.
 #[derive(Clone, Copy, Debug)]
@@ -27,9 +31,9 @@ pub struct Made {
 pub struct Unknown;
 
 /// What a block lends to the mappings in it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Scope {
-    layer: Option<LayerId>,
+    pub layer: LayerId,
     /// The keyboards must match all of these.
     pub devices: Vec<PatternId>,
     /// How special the most special of them is.
@@ -43,12 +47,17 @@ pub struct Scope {
 }
 
 impl Scope {
-    pub fn set_layer(&mut self, layer: LayerId) {
-        self.layer = Some(layer);
-    }
-
-    pub fn layer(&self) -> LayerId {
-        self.layer.unwrap_or(LayerId::BASE)
+    /// Outside all blocks.
+    fn outermost() -> Scope {
+        Scope {
+            layer: LayerId::BASE,
+            devices: Vec::new(),
+            rank: 0,
+            condition: Condition::default(),
+            condition_id: None,
+            condition_place: Place::default(),
+            is_opaque: false,
+        }
     }
 
     pub fn is_conditional(&self) -> bool {
@@ -101,7 +110,9 @@ pub struct Draft {
     pub layer_uses: BTreeMap<(String, bool), Span>,
     made: BTreeMap<Place, &'static str>,
     used: BTreeSet<Place>,
-    diagnostics: Vec<Diagnostic>,
+    diagnostics: Vec<(FileId, Box<Diagnostic>)>,
+    /// A limit has been reached: the script had better stop.
+    pub is_full: bool,
 }
 
 impl Draft {
@@ -121,7 +132,7 @@ impl Draft {
             builder: KeymapBuilder::new(),
             files: Vec::new(),
             settings,
-            outermost: Rc::default(),
+            outermost: Rc::new(Scope::outermost()),
             blocks: Vec::new(),
             block_count: 0,
             mappings: Vec::new(),
@@ -131,6 +142,7 @@ impl Draft {
             made: BTreeMap::new(),
             used: BTreeSet::new(),
             diagnostics: Vec::new(),
+            is_full: false,
         }
     }
 
@@ -139,30 +151,38 @@ impl Draft {
         self.files.last().copied().unwrap_or_default()
     }
 
+    /// The file that `load(name)` means here.
+    pub fn find_file(&mut self, name: &str) -> Result<FileId, Box<Diagnostic>> {
+        self.sources.find(self.file(), name)
+    }
+
     /// Puts a diagnostic down, once.
-    pub fn report(&mut self, span: Span, diagnostic: Diagnostic) {
-        let diagnostic = diagnostic.at(&self.sources, span);
-        if self.diagnostics.len() <= MAX_DIAGNOSTICS && !self.diagnostics.contains(&diagnostic) {
-            self.diagnostics.push(diagnostic);
+    pub fn report(&mut self, span: Span, mut diagnostic: Box<Diagnostic>) {
+        diagnostic.set_place(&self.sources, span);
+        let alike = self.diagnostics.iter().filter(|(_, said)| said.severity == diagnostic.severity);
+        let is_new = !alike.clone().any(|(_, said)| *said == diagnostic);
+        if is_new && alike.count() < MAX_DIAGNOSTICS {
+            self.diagnostics.push((span.file, diagnostic));
         }
     }
 
     /// Puts a diagnostic about a whole call down.
-    pub fn report_call(&mut self, place: Place, diagnostic: Diagnostic) {
+    pub fn report_call(&mut self, place: Place, diagnostic: Box<Diagnostic>) {
         self.report(self.sources.call(place), diagnostic);
     }
 
     pub fn has_errors(&self) -> bool {
-        self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+        self.diagnostics.iter().any(|(_, diagnostic)| diagnostic.severity == Severity::Error)
     }
 
     pub fn take_diagnostics(&mut self) -> Vec<Diagnostic> {
         let mut diagnostics = std::mem::take(&mut self.diagnostics);
-        diagnostics.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
-        diagnostics
+        diagnostics.sort_by_key(|(file, diagnostic)| (*file, diagnostic.line, diagnostic.column));
+        diagnostics.into_iter().map(|(_, diagnostic)| *diagnostic).collect()
     }
 
     fn too_many(&mut self, place: Place, too_many: TooMany) {
+        self.is_full = true;
         self.report_call(place, Diagnostic::error("limit", too_many.to_string()));
     }
 
@@ -178,8 +198,12 @@ impl Draft {
 
     /// Opens a block in the block that is open.
     pub fn open(&mut self, ends: Ends, place: Place, lend: impl FnOnce(&mut Scope)) {
-        if self.block_count >= MAX_BLOCKS {
-            return self.too_many(place, TooMany { what: "blocks", limit: MAX_BLOCKS });
+        let limits = [
+            (self.block_count, "blocks", MAX_BLOCKS),
+            (self.blocks.len(), "blocks inside each other", MAX_DEPTH),
+        ];
+        if let Some((_, what, limit)) = limits.into_iter().find(|(count, _, limit)| count >= limit) {
+            return self.too_many(place, TooMany { what, limit });
         }
         let mut scope = Scope::clone(self.scope());
         lend(&mut scope);
@@ -236,7 +260,8 @@ impl Draft {
     /// `strict` where it must be open: `device_end`, but not `device_start`.
     pub fn device_end(&mut self, place: Place, strict: bool) {
         let open = self.blocks.iter().rposition(|block| block.ends != Ends::WhenEnd);
-        let device = open.filter(|at| self.blocks.get(*at).is_some_and(|block| block.ends == Ends::DeviceEnd));
+        let device =
+            open.filter(|at| self.blocks.get(*at).is_some_and(|block| block.ends == Ends::DeviceEnd));
         match device {
             Some(at) => {
                 self.close_to(at.saturating_add(1));
@@ -249,8 +274,7 @@ impl Draft {
 
     fn nothing_to_end(&mut self, place: Place, message: &str) {
         let mut diagnostic = Diagnostic::error("nothing-to-end", message);
-        if let Some(&Block { place: open, .. }) = self.blocks.last()
-        {
+        if let Some(&Block { place: open, .. }) = self.blocks.last() {
             let span = self.sources.name(open);
             diagnostic = diagnostic.related(&self.sources, span, "the innermost open block begins here");
         }
@@ -265,14 +289,10 @@ impl Draft {
         if self.mappings.len() >= MAX_MAPPINGS {
             return self.too_many(place, TooMany { what: "mappings", limit: MAX_MAPPINGS });
         }
-        let mapped = self.builder.map(scope.layer(), key, &scope.devices, scope.condition_id, action);
+        let mapped = self.builder.map(scope.layer, key, &scope.devices, scope.condition_id, action);
         if self.numbered(place, mapped).is_some() {
             self.mappings.push(Mapping { key, action, scope, place });
         }
-    }
-
-    pub fn is_full(&self) -> bool {
-        self.mappings.len() >= MAX_MAPPINGS || self.block_count >= MAX_BLOCKS
     }
 
     /// Notes that an action was made, so that one that is never used can be told.
@@ -293,11 +313,13 @@ impl Draft {
 
     /// The custom modifiers and locks that some mapping sets: `(is_lock, id)`.
     pub fn custom_outputs(&self) -> BTreeSet<(bool, CustomId)> {
-        self.outputs().filter_map(|action| match action {
-            Action::CustomModifier(id) => Some((false, id)),
-            Action::CustomLock(id) => Some((true, id)),
-            _ => None,
-        }).collect()
+        self.outputs()
+            .filter_map(|action| match action {
+                Action::CustomModifier(id) => Some((false, id)),
+                Action::CustomLock(id) => Some((true, id)),
+                _ => None,
+            })
+            .collect()
     }
 
     /// Every action of the mappings, those in tap-holds as well.

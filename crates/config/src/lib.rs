@@ -1,19 +1,22 @@
 //! What the user wrote: a keymap file, read into a `Keymap` or into diagnostics.
 //!
-//! A keymap is a Rhai script. `script` runs it in a sandbox; each function of the language is a row of `vocabulary`
-//! and says something to the `draft`, with `lower` turning the words of the script into the engine's values;
-//! `check` then looks for what is well-formed but cannot be meant. Nothing here is kept while keys are pressed.
+//! A keymap is a Rhai script. `script` runs it in a sandbox; each function of the language is a row of `vocabulary`,
+//! reads what it is called with (`value`, `word`), and says something to the `draft`, which builds the keymap on the
+//! way. `check` then looks for what is well-formed but cannot be meant. Nothing here is kept while keys are pressed.
 
 #![forbid(unsafe_code)]
 
 mod check;
 mod diagnostic;
 mod draft;
-mod lower;
+mod fault;
 mod script;
 mod source;
 mod statement;
+mod text;
+mod value;
 mod vocabulary;
+mod word;
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +26,8 @@ pub use diagnostic::{Diagnostic, Related, Severity};
 pub use vocabulary::{Accepts, FUNCTIONS, Function, Kind, Parameter, SETTINGS, Setting, reference};
 
 use draft::Draft;
-use source::{Place, Sources};
+use source::Sources;
+use text::Place;
 
 /// A keymap file that has been read: its keymap, if nothing is wrong with it, and what there is to say about it.
 #[derive(Debug)]
@@ -56,7 +60,7 @@ impl Loaded {
     pub fn mapping(&self, id: MappingId) -> Option<MappingSource> {
         let place = *self.mappings.get(id.index())?;
         let source = self.sources.get(place.file)?;
-        let text = source.call(place).map_or("", |call| source.slice(call.whole)).to_owned();
+        let text = source.slice(self.sources.call(place)).to_owned();
         Some(MappingSource { file: source.name.clone(), line: place.line(), column: place.column(), text })
     }
 }

@@ -1,69 +1,18 @@
-//! The files of a keymap: their text, and places in it.
-//!
-//! The script interpreter tells only where a call begins. The places of its arguments are found here, in the text,
-//! and only when there is something to say about them. Line ends are `\n` and there is no byte order mark: `tidy`
-//! has seen to that, so that places are the interpreter's as well as the user's.
+//! The files of a keymap: reading them, and finding those that are to be loaded.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use rhai::Position;
+use crate::diagnostic::Diagnostic;
+use crate::text::{FileId, Place, Source, Span};
 
-/// The number of a file of this keymap.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct FileId(u16);
-
-/// A character of a file, as the interpreter names it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    pub file: FileId,
-    line: u16,
-    column: u16,
-}
-
-impl Place {
-    pub fn new(file: FileId, position: Position) -> Place {
-        let number = |n: Option<usize>| n.and_then(|n| u16::try_from(n).ok()).unwrap_or(1).max(1);
-        Place { file, line: number(position.line()), column: number(position.position()) }
-    }
-
-    /// From 1.
-    pub fn line(self) -> usize {
-        usize::from(self.line)
-    }
-
-    /// From 1, in characters.
-    pub fn column(self) -> usize {
-        usize::from(self.column)
-    }
-}
-
-/// A part of a file, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
-    pub file: FileId,
-    pub start: usize,
-    pub end: usize,
-}
-
-/// A call of a function, as it stands in the text.
-#[derive(Debug)]
-pub struct CallText {
-    /// From the name to the closing parenthesis.
-    pub whole: Span,
-    pub arguments: Vec<Span>,
-}
-
-#[derive(Debug)]
-pub struct Source {
-    /// What the file is called in diagnostics.
-    pub name: String,
-    pub text: String,
-    /// Where `load` looks first.
-    pub dir: Option<PathBuf>,
-    id: FileId,
-}
+/// What keyrx itself brings for `load`.
+const STDLIB: [(&str, &str); 2] = [
+    ("shift.rhai", include_str!("../stdlib/shift.rhai")),
+    ("ctrl.rhai", include_str!("../stdlib/ctrl.rhai")),
+];
 
 #[derive(Debug, Default)]
 pub struct Sources {
@@ -103,245 +52,81 @@ impl Sources {
         argument.unwrap_or_else(|| self.name(place))
     }
 
-    /// Notes that `path` matters, and says whether there is such a file.
-    pub fn look_for(&mut self, path: &Path) -> bool {
-        self.looked_for.insert(path.to_owned());
-        path.exists()
-    }
-
-    /// Adds a text, or finds it again by its name.
-    pub fn add(&mut self, name: &str, text: String, dir: Option<PathBuf>) -> FileId {
-        if let Some(known) = self.files.iter().find(|file| file.name == name) {
-            return known.id;
-        }
-        let id = FileId(u16::try_from(self.files.len()).unwrap_or(u16::MAX));
-        self.files.push(Source { name: name.to_owned(), text: tidy(text), dir, id });
-        id
-    }
-
-    /// Reads a file, once; what is wrong with it is said in words.
-    pub fn read(&mut self, path: &Path) -> Result<FileId, String> {
-        self.look_for(path);
-        let name = path.display().to_string();
+    /// Adds a text, or finds it again by its name. What is wrong with it is said in words, here and below.
+    pub fn add(&mut self, name: &str, text: &str, dir: Option<&Path>) -> Result<FileId, String> {
         if let Some(known) = self.files.iter().find(|file| file.name == name) {
             return Ok(known.id);
         }
-        let text = read_text(path)?;
-        Ok(self.add(&name, text, path.parent().map(Path::to_owned)))
+        if text.len() as u64 > MAX_BYTES || text.lines().count() > MAX_LINES {
+            return Err(format!(
+                "this is too large: a keymap may have {MAX_BYTES} bytes and {MAX_LINES} lines"
+            ));
+        }
+        let id =
+            u16::try_from(self.files.len()).map(FileId).map_err(|_| "these are too many files".to_owned())?;
+        self.files.push(Source::new(id, name, text, dir.map(Path::to_owned)));
+        Ok(id)
+    }
+
+    /// Reads a file, once.
+    pub fn read(&mut self, path: &Path) -> Result<FileId, String> {
+        self.looked_for.insert(path.to_owned());
+        let name = path.display().to_string();
+        match self.files.iter().find(|file| file.name == name) {
+            Some(known) => Ok(known.id),
+            None => self.add(&name, &read_text(path)?, path.parent()),
+        }
+    }
+
+    /// Finds the file that `from` loads by `name`, and reads it.
+    pub fn find(&mut self, from: FileId, name: &str) -> Result<FileId, Box<Diagnostic>> {
+        let wrong = |message| Diagnostic::error("file", message);
+        let candidates = self.candidates(from, name);
+        for path in &candidates {
+            self.looked_for.insert(path.clone());
+            if path.exists() {
+                return self.read(path).map_err(wrong);
+            }
+        }
+        let own = name.strip_prefix("stdlib/").unwrap_or(name);
+        if let Some((own, text)) = STDLIB.iter().find(|(known, _)| *known == own) {
+            return self.add(&format!("<keyrx>/stdlib/{own}"), text, None).map_err(wrong);
+        }
+        let looked: Vec<String> = candidates.iter().map(|path| path.display().to_string()).collect();
+        Err(wrong(format!("there is no file \"{name}\"")).help(format!("looked for {}", looked.join(", "))))
+    }
+
+    /// Where a file may lie, in the order of keyrx 1.x: beside the loading file, and in the `stdlib` directories.
+    fn candidates(&self, from: FileId, name: &str) -> Vec<PathBuf> {
+        let beside = self.get(from).and_then(|source| source.dir.clone());
+        let local = beside.iter().flat_map(|dir| [dir.clone(), dir.join("stdlib")]);
+        let user = std::env::var_os("HOME").map(|home| Path::new(&home).join(".config/keyrx/stdlib"));
+        let roaming = std::env::var_os("APPDATA").map(|data| Path::new(&data).join("keyrx/stdlib"));
+        let machine = cfg!(unix).then(|| PathBuf::from("/usr/share/keyrx/stdlib"));
+        local.chain(user).chain(roaming).chain(machine).map(|dir| dir.join(name)).collect()
     }
 }
 
 fn read_text(path: &Path) -> Result<String, String> {
-    let about = std::fs::metadata(path).map_err(|error| format!("the file cannot be read: {error}"))?;
+    let unreadable = |error: std::io::Error| format!("the file cannot be read: {error}");
+    let about = fs::metadata(path).map_err(unreadable)?;
     if about.is_dir() {
         return Err("this is a directory, not a keymap file".into());
     }
-    if about.len() > MAX_BYTES {
-        return Err(format!("the file is too large: a keymap may have {MAX_BYTES} bytes"));
+    if !about.is_file() {
+        return Err("this is a device, not a keymap file".into());
     }
-    let bytes = std::fs::read(path).map_err(|error| format!("the file cannot be read: {error}"))?;
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(MAX_BYTES.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.starts_with(b"KRX\n") {
-        return Err("this is a compiled keymap of keyrx 1.x: give the .rhai file that it was made from".into());
+        return Err(
+            "this is a compiled keymap of keyrx 1.x: give the .rhai file that it was made from".into()
+        );
     }
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let valid = error.utf8_error().valid_up_to();
-        let line = error.as_bytes().iter().take(valid).filter(|byte| **byte == b'\n').count().saturating_add(1);
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
+        let line = valid.filter(|byte| **byte == b'\n').count().saturating_add(1);
         format!("line {line} is not UTF-8 text: save the file as UTF-8")
-    })?;
-    check_size(&text)?;
-    Ok(text)
-}
-
-/// What is wrong with the size of a text, in words.
-pub fn check_size(text: &str) -> Result<(), String> {
-    match text {
-        _ if text.len() as u64 > MAX_BYTES => Err(format!("a keymap may have {MAX_BYTES} bytes")),
-        _ if text.lines().count() > MAX_LINES => Err(format!("a keymap may have {MAX_LINES} lines")),
-        _ => Ok(()),
-    }
-}
-
-fn tidy(text: String) -> String {
-    let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
-    if text.contains('\r') { text.replace("\r\n", "\n").replace('\r', "\n") } else { text }
-}
-
-impl Source {
-    pub fn slice(&self, span: Span) -> &str {
-        self.text.get(span.start..span.end).unwrap_or("")
-    }
-
-    /// The whole line, without its end.
-    pub fn line(&self, number: usize) -> &str {
-        self.text.lines().nth(number.saturating_sub(1)).unwrap_or("")
-    }
-
-    /// Line and column of a byte, both from 1.
-    pub fn line_column(&self, offset: usize) -> (usize, usize) {
-        let before = self.text.get(..offset).unwrap_or("");
-        let line_start = before.rfind('\n').map_or(0, |end| end.saturating_add(1));
-        let line = before.matches('\n').count().saturating_add(1);
-        let column = before.get(line_start..).unwrap_or("").chars().count().saturating_add(1);
-        (line, column)
-    }
-
-    pub fn offset(&self, place: Place) -> usize {
-        let starts = self.text.match_indices('\n').map(|(end, _)| end.saturating_add(1));
-        let start = std::iter::once(0).chain(starts).nth(place.line().saturating_sub(1)).unwrap_or(0);
-        let line = self.text.get(start..).unwrap_or("").lines().next().unwrap_or("");
-        let column = line.char_indices().nth(place.column().saturating_sub(1)).map_or(line.len(), |(at, _)| at);
-        start.saturating_add(column)
-    }
-
-    /// The word at a place, or its one character.
-    pub fn word(&self, place: Place) -> Span {
-        let start = self.offset(place);
-        let rest = self.text.get(start..).unwrap_or("");
-        let length = match rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len()) {
-            0 => token_end(rest, 0).min(rest.lines().next().unwrap_or("").len()),
-            length => length,
-        };
-        self.span(start..start.saturating_add(length))
-    }
-
-    /// The end of the last thing that stands before a place.
-    pub fn before(&self, place: Place) -> Span {
-        let limit = self.offset(place);
-        let (mut at, mut last) = (0, 0..0);
-        while at < limit {
-            let end = token_end(&self.text, at);
-            if is_meant(self.text.get(at..end).unwrap_or("")) {
-                last = at..end;
-            }
-            at = end;
-        }
-        let text = self.text.get(last.clone()).unwrap_or("");
-        let start = last.end.saturating_sub(text.chars().next_back().map_or(0, char::len_utf8));
-        self.span(start..last.end)
-    }
-
-    /// The call that begins at a place.
-    pub fn call(&self, place: Place) -> Option<CallText> {
-        let name = self.word(place);
-        let rest = self.text.get(name.end..)?;
-        let open = name.end.saturating_add(rest.len().saturating_sub(rest.trim_start().len()));
-        let (mut arguments, end) = self.pieces(open)?;
-        if self.text.get(..name.start)?.trim_end().ends_with('.') {
-            // `"A".map("B")`: the first argument stands before the name.
-            arguments.insert(0, name);
-        }
-        Some(CallText { whole: self.span(name.start..end), arguments })
-    }
-
-    /// The elements of an array that stands at `span`; empty if none does.
-    pub fn elements(&self, span: Span) -> Vec<Span> {
-        self.pieces(span.start).map_or(Vec::new(), |(pieces, _)| pieces)
-    }
-
-    /// Name and value of an entry of an object map that stands at `span`.
-    pub fn entry(&self, span: Span, key: &str) -> Option<(Span, Span)> {
-        let open = span.start.saturating_add(1);
-        self.pieces(open)?.0.into_iter().find_map(|piece| {
-            let (name, value) = self.slice(piece).split_once(':')?;
-            (name.trim().trim_matches('"') == key).then(|| {
-                let value_start = piece.end.saturating_sub(value.trim_start().len());
-                let name_end = piece.start.saturating_add(name.trim_end().len());
-                (self.span(piece.start..name_end), self.span(value_start..piece.end))
-            })
-        })
-    }
-
-    /// What stands between the bracket at `open` and its match, parted by commas; and the end of that match.
-    fn pieces(&self, open: usize) -> Option<(Vec<Span>, usize)> {
-        if !self.text.get(open..)?.starts_with(['(', '[', '{']) {
-            return None;
-        }
-        let mut pieces = Vec::new();
-        let mut piece: Option<Range<usize>> = None;
-        let (mut depth, mut at) = (0_usize, open);
-        while at < self.text.len() {
-            let end = token_end(&self.text, at);
-            let token = self.text.get(at..end)?;
-            match token {
-                "(" | "[" | "{" => depth = depth.saturating_add(1),
-                ")" | "]" | "}" => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-            let is_edge = depth == 0 || at == open || (depth == 1 && token == ",");
-            if is_edge {
-                pieces.extend(piece.take().map(|piece| self.span(piece)));
-            } else if is_meant(token) {
-                piece = Some(piece.map_or(at, |piece| piece.start)..end);
-            }
-            at = end;
-            if depth == 0 {
-                return Some((pieces, at));
-            }
-        }
-        None
-    }
-
-    pub fn span(&self, bytes: Range<usize>) -> Span {
-        Span { file: self.id, start: bytes.start, end: bytes.end }
-    }
-}
-
-/// Whether a token is neither space nor comment.
-fn is_meant(token: &str) -> bool {
-    !token.trim().is_empty() && !token.starts_with("//") && !token.starts_with("/*")
-}
-
-/// Where the token that begins at `at` ends: a text, a comment, or else one character.
-fn token_end(text: &str, at: usize) -> usize {
-    let rest = text.get(at..).unwrap_or("");
-    let mut chars = rest.chars();
-    let first = chars.next();
-    let length = match first {
-        Some('/') if rest.starts_with("//") => rest.find('\n').unwrap_or(rest.len()),
-        Some('/') if rest.starts_with("/*") => comment_length(rest),
-        Some(quote @ ('"' | '`')) => text_length(rest, quote),
-        Some('\'') => text_length(rest, '\''),
-        Some(c) => c.len_utf8(),
-        None => 1,
-    };
-    at.saturating_add(length)
-}
-
-fn text_length(rest: &str, quote: char) -> usize {
-    let mut escaped = false;
-    for (at, c) in rest.char_indices().skip(1) {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' if quote != '`' => escaped = true,
-            // An apostrophe that opens nothing: a mistake, and no longer than its line.
-            '\n' if quote == '\'' => return 1,
-            _ if c == quote => return at.saturating_add(quote.len_utf8()),
-            _ => {}
-        }
-    }
-    if quote == '\'' { 1 } else { rest.len() }
-}
-
-/// Block comments nest.
-fn comment_length(rest: &str) -> usize {
-    let mut depth = 0_usize;
-    let mut at = 0_usize;
-    while let Some(here) = rest.get(at..).filter(|here| !here.is_empty()) {
-        let step = match here {
-            _ if here.starts_with("/*") => {
-                depth = depth.saturating_add(1);
-                2
-            }
-            _ if here.starts_with("*/") => {
-                depth = depth.saturating_sub(1);
-                2
-            }
-            _ => here.chars().next().map_or(1, char::len_utf8),
-        };
-        at = at.saturating_add(step);
-        if depth == 0 {
-            return at;
-        }
-    }
-    rest.len()
+    })
 }

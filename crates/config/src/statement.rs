@@ -1,22 +1,27 @@
 //! What the functions of the language do: they read their values and tell the draft.
 
-use keyrx_engine::{Action, Key, LayerId, Modifiers, Pattern, TapHold};
+use keyrx_engine::{Action, Condition, Key, LayerId, Modifiers, Pattern, TapHold};
 
 use crate::diagnostic::Diagnostic;
 use crate::draft::{Ends, Scope};
-use crate::lower::{condition, is_word_of_condition};
-use crate::script::{Call, Stop, load_file};
+use crate::script::{Call, MAX_LOADS, Reported, Stop};
 use crate::vocabulary::Accepts;
+use crate::word::is_word_of_condition;
 
 type Said = Result<(), Stop>;
-type Made = Result<Action, Stop>;
+type Made = Result<Action, Reported>;
 
 /// More keys than that are text, and that is not what sequences are for.
 const MAX_SEQUENCE: usize = 100;
 
 pub fn map(call: &Call<'_>) -> Said {
     let (key, action) = (call.argument(0).key(), call.argument(1).action());
-    call.map(key?, action?)
+    map_to(call, key?, action?)
+}
+
+fn map_to(call: &Call<'_>, key: Key, action: Action) -> Said {
+    call.draft.borrow_mut().map(key, action, call.place);
+    Ok(())
 }
 
 pub fn tap_hold(call: &Call<'_>) -> Said {
@@ -24,7 +29,7 @@ pub fn tap_hold(call: &Call<'_>) -> Said {
     let (tap, hold) = (call.argument(1).tap(), call.argument(2).hold());
     let (term, key) = (term(call, 3), key?);
     let action = make_tap_hold(call, TapHold { tap: tap?, hold: hold?, term: term?, ..call.settings() })?;
-    call.map(key, action)
+    map_to(call, key, action)
 }
 
 pub fn tap_hold_action(call: &Call<'_>) -> Made {
@@ -40,10 +45,10 @@ pub fn hold_only(call: &Call<'_>) -> Said {
     let (key, hold, term) = (call.argument(0).key(), call.argument(1).hold(), term(call, 2));
     let (key, hold, term) = (key?, hold?, term?);
     let action = make_tap_hold(call, TapHold { tap: Action::Nothing, hold, term, ..call.settings() })?;
-    call.map(key, action)
+    map_to(call, key, action)
 }
 
-fn term(call: &Call<'_>, index: usize) -> Result<u16, Stop> {
+fn term(call: &Call<'_>, index: usize) -> Result<u16, Reported> {
     if call.has(index) { call.argument(index).milliseconds() } else { Ok(call.settings().term) }
 }
 
@@ -51,12 +56,12 @@ fn make_tap_hold(call: &Call<'_>, tap_hold: TapHold) -> Made {
     let mut draft = call.draft.borrow_mut();
     let action = draft.builder.tap_hold(tap_hold);
     draft.tap_holds.push(tap_hold);
-    draft.numbered(call.place, action).ok_or(Stop::Reported)
+    draft.numbered(call.place, action).ok_or(Reported)
 }
 
 pub fn sequence(call: &Call<'_>) -> Said {
     let (key, keys) = (call.argument(0).key(), sequence_of(call, 1));
-    call.map(key?, keys?)
+    map_to(call, key?, keys?)
 }
 
 pub fn sequence_action(call: &Call<'_>) -> Made {
@@ -72,7 +77,7 @@ fn sequence_of(call: &Call<'_>, index: usize) -> Made {
     }
     let mut draft = call.draft.borrow_mut();
     let action = draft.builder.sequence(&keys);
-    draft.numbered(call.place, action).ok_or(Stop::Reported)
+    draft.numbered(call.place, action).ok_or(Reported)
 }
 
 pub fn with_shift(call: &Call<'_>) -> Made {
@@ -120,7 +125,7 @@ pub fn layer_switch(call: &Call<'_>) -> Made {
     layer_id(call, &name).map(Action::LayerSwitch)
 }
 
-fn not_base(call: &Call<'_>, what: &str) -> Result<LayerId, Stop> {
+fn not_base(call: &Call<'_>, what: &str) -> Result<LayerId, Reported> {
     let name = call.argument(0).layer(true)?;
     if name == "base" {
         let message = format!("there is nothing to {what}: the base layer is below all others anyway");
@@ -130,10 +135,10 @@ fn not_base(call: &Call<'_>, what: &str) -> Result<LayerId, Stop> {
     layer_id(call, &name)
 }
 
-fn layer_id(call: &Call<'_>, name: &str) -> Result<LayerId, Stop> {
+fn layer_id(call: &Call<'_>, name: &str) -> Result<LayerId, Reported> {
     let mut draft = call.draft.borrow_mut();
     let id = draft.builder.layer(name);
-    draft.numbered(call.place, id).ok_or(Stop::Reported)
+    draft.numbered(call.place, id).ok_or(Reported)
 }
 
 pub fn layer(call: &Call<'_>) -> Said {
@@ -141,7 +146,7 @@ pub fn layer(call: &Call<'_>) -> Said {
     run_block(call, lend)
 }
 
-fn layer_to_lend(call: &Call<'_>) -> Result<impl FnOnce(&mut Scope) + use<>, Stop> {
+fn layer_to_lend(call: &Call<'_>) -> Result<impl FnOnce(&mut Scope) + use<>, Reported> {
     let name = call.argument(0).text(Accepts::Layer)?;
     if is_word_of_condition(&name) || name.trim().is_empty() {
         let message = format!("a layer cannot be called \"{name}\"");
@@ -150,7 +155,7 @@ fn layer_to_lend(call: &Call<'_>) -> Result<impl FnOnce(&mut Scope) + use<>, Sto
     }
     let id = layer_id(call, &name)?;
     call.draft.borrow_mut().layers.entry(name).or_insert(call.place);
-    Ok(move |scope: &mut Scope| scope.set_layer(id))
+    Ok(move |scope: &mut Scope| scope.layer = id)
 }
 
 pub fn when(call: &Call<'_>) -> Said {
@@ -193,13 +198,13 @@ pub fn when_end(call: &Call<'_>) -> Said {
     Ok(())
 }
 
-fn condition_to_lend(call: &Call<'_>, negated: bool) -> Result<impl FnOnce(&mut Scope) + use<>, Stop> {
+fn condition_to_lend(call: &Call<'_>, negated: bool) -> Result<impl FnOnce(&mut Scope) + use<>, Reported> {
     let tests = call.argument(0).tests()?;
-    let condition = condition(tests, negated);
+    let condition = if negated { Condition::not_all(tests) } else { Condition::all(tests) };
     Ok(move |scope: &mut Scope| scope.condition = std::mem::take(&mut scope.condition).and(condition))
 }
 
-fn device_to_lend(call: &Call<'_>) -> Result<impl FnOnce(&mut Scope) + use<>, Stop> {
+fn device_to_lend(call: &Call<'_>) -> Result<impl FnOnce(&mut Scope) + use<>, Reported> {
     let pattern = call.argument(0).text(Accepts::Device)?;
     if pattern.is_empty() {
         let help = "write \"*\" for every keyboard; `keyrx devices` lists their names";
@@ -212,7 +217,7 @@ fn device_to_lend(call: &Call<'_>) -> Result<impl FnOnce(&mut Scope) + use<>, St
         0 => None,
         _ => {
             let id = draft.builder.device(&pattern);
-            Some(draft.numbered(call.place, id).ok_or(Stop::Reported)?)
+            Some(draft.numbered(call.place, id).ok_or(Reported)?)
         }
     };
     Ok(move |scope: &mut Scope| {
@@ -222,18 +227,17 @@ fn device_to_lend(call: &Call<'_>) -> Result<impl FnOnce(&mut Scope) + use<>, St
 }
 
 /// Opens a block. One that cannot be understood is opened all the same, so that what is in it can be checked.
-fn open<F: FnOnce(&mut Scope)>(call: &Call<'_>, ends: Ends, lend: Result<F, Stop>) -> Said {
+fn open<F: FnOnce(&mut Scope)>(call: &Call<'_>, ends: Ends, lend: Result<F, Reported>) -> Said {
     let mut draft = call.draft.borrow_mut();
     match lend {
         Ok(lend) => draft.open(ends, call.place, lend),
-        Err(Stop::Reported) => draft.open(ends, call.place, |scope| scope.is_opaque = true),
-        Err(stop) => return Err(stop),
+        Err(Reported) => draft.open(ends, call.place, |scope| scope.is_opaque = true),
     }
     Ok(())
 }
 
 /// Runs the closure that is the second argument as a block.
-fn run_block<F: FnOnce(&mut Scope)>(call: &Call<'_>, lend: Result<F, Stop>) -> Said {
+fn run_block<F: FnOnce(&mut Scope)>(call: &Call<'_>, lend: Result<F, Reported>) -> Said {
     let block = call.argument(1).block()?;
     let depth = call.draft.borrow().depth();
     open(call, Ends::Closure, lend)?;
@@ -246,7 +250,7 @@ fn run_block<F: FnOnce(&mut Scope)>(call: &Call<'_>, lend: Result<F, Stop>) -> S
 pub fn run_opaque(call: &Call<'_>) -> Said {
     for block in call.blocks() {
         let depth = call.draft.borrow().depth();
-        open::<fn(&mut Scope)>(call, Ends::Closure, Err(Stop::Reported))?;
+        open::<fn(&mut Scope)>(call, Ends::Closure, Err(Reported))?;
         call.run(&block)?;
         call.draft.borrow_mut().close_to(depth);
     }
@@ -260,17 +264,18 @@ pub fn set(call: &Call<'_>) -> Said {
 }
 
 pub fn load(call: &Call<'_>) -> Said {
-    let file = call.argument(0);
-    let name = file.text(Accepts::File)?;
-    load_file(call, &name).map_err(|stop| match stop {
-        LoadError::Diagnostic(diagnostic) => file.fail(*diagnostic),
-        LoadError::Stop(stop) => stop,
-    })
-}
-
-/// Why a file could not be loaded.
-pub enum LoadError {
-    /// To be said at the file's name.
-    Diagnostic(Box<Diagnostic>),
-    Stop(Stop),
+    let argument = call.argument(0);
+    let name = argument.text(Accepts::File)?;
+    let running = call.draft.borrow().files.clone();
+    let found = call.draft.borrow_mut().find_file(&name);
+    let file = found.map_err(|diagnostic| argument.fail(diagnostic))?;
+    if running.contains(&file) {
+        let message = format!("\"{name}\" is loading this file already: it would go on for ever");
+        return Err(argument.fail(Diagnostic::error("load-cycle", message)).into());
+    }
+    if running.len() >= MAX_LOADS {
+        let message = format!("files load each other more than {MAX_LOADS} deep");
+        return Err(argument.fail(Diagnostic::error("limit", message)).into());
+    }
+    call.load(file)
 }

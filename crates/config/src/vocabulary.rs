@@ -10,9 +10,9 @@ use rhai::{Dynamic, FnPtr, INT};
 use serde::Serialize;
 
 use crate::draft::{Made, Unknown};
-use crate::lower::Value;
-use crate::script::{Call, Stop};
+use crate::script::{Call, Reported, Stop};
 use crate::statement;
+use crate::value::Value;
 
 /// A function of the language. Some names have two rows: a statement and an action.
 #[derive(Debug, Serialize)]
@@ -53,7 +53,7 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Does {
     Statement(fn(&Call<'_>) -> Result<(), Stop>),
-    Action(fn(&Call<'_>) -> Result<Action, Stop>),
+    Action(fn(&Call<'_>) -> Result<Action, Reported>),
     /// Part of the language, but of a later version.
     Later(Kind),
 }
@@ -93,7 +93,7 @@ pub struct Setting {
 }
 
 /// How a setting changes the tap-holds that follow.
-pub(crate) type Applies = fn(&mut TapHold, &Value<'_>) -> Result<(), Stop>;
+pub(crate) type Applies = fn(&mut TapHold, &Value<'_>) -> Result<(), Reported>;
 
 const fn needs(name: &'static str, accepts: Accepts) -> Parameter {
     Parameter { name, accepts, optional: false }
@@ -190,43 +190,43 @@ pub static SETTINGS: &[Setting] = &[
         name: "tapping_term",
         of: &["set"],
         help: "Held for this time, a tap-hold is held: 200 ms unless set.",
-        does: Some(|tap_hold, value| Ok(tap_hold.term = value.milliseconds()?)),
+        does: Some(|tap_hold, value| value.milliseconds().map(|it| tap_hold.term = it)),
     },
     Setting {
         name: "term",
         of: &["tap_hold"],
         help: "Its tapping term.",
-        does: Some(|tap_hold, value| Ok(tap_hold.term = value.milliseconds()?)),
+        does: Some(|tap_hold, value| value.milliseconds().map(|it| tap_hold.term = it)),
     },
     Setting {
         name: "flavor",
         of: &["set", "tap_hold"],
         help: "How other keys decide before that: `\"tap-preferred\"` not at all, `\"balanced\"` hold when one is pressed and released, `\"hold-preferred\"` (unless set) hold when one is pressed, `\"tap-unless-interrupted\"` hold when one is pressed, and tap at the end of the term.",
-        does: Some(|tap_hold, value| Ok(tap_hold.flavor = value.flavor()?)),
+        does: Some(|tap_hold, value| value.flavor().map(|it| tap_hold.flavor = it)),
     },
     Setting {
         name: "quick_tap",
         of: &["set", "tap_hold"],
         help: "Pressed again within this time (ms) of its own tap, it is the tap at once, and holds it. Off unless set.",
-        does: Some(|tap_hold, value| Ok(tap_hold.quick_tap = value.milliseconds()?)),
+        does: Some(|tap_hold, value| value.milliseconds().map(|it| tap_hold.quick_tap = it)),
     },
     Setting {
         name: "flow_tap",
         of: &["set", "tap_hold"],
         help: "Pressed within this time (ms) of another key that typed, it is the tap at once. Off unless set.",
-        does: Some(|tap_hold, value| Ok(tap_hold.flow_tap = value.milliseconds()?)),
+        does: Some(|tap_hold, value| value.milliseconds().map(|it| tap_hold.flow_tap = it)),
     },
     Setting {
         name: "chordal",
         of: &["set", "tap_hold"],
         help: "`true`: another key of the same hand decides for tap.",
-        does: Some(|tap_hold, value| Ok(tap_hold.chordal = value.boolean()?)),
+        does: Some(|tap_hold, value| value.boolean().map(|it| tap_hold.chordal = it)),
     },
     Setting {
         name: "retro_tap",
         of: &["set", "tap_hold"],
         help: "`true`: a hold without another key gives the tap as well, when it ends.",
-        does: Some(|tap_hold, value| Ok(tap_hold.retro_tap = value.boolean()?)),
+        does: Some(|tap_hold, value| value.boolean().map(|it| tap_hold.retro_tap = it)),
     },
     Setting {
         name: "hands",

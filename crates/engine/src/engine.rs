@@ -18,7 +18,7 @@ use crate::layers::Layers;
 use crate::output::Emit;
 use crate::pending::{Pending, Undecided, Waiting};
 use crate::situation::{Custom, Matches, Situation};
-use crate::tap_hold::{Verdict, judge};
+use crate::tap_hold::{Judgement, Verdict, judge};
 
 /// An offered keymap waits for the keys to come up; after so many milliseconds it waits no longer.
 const TAKE_OVER_WITHIN: u16 = 500;
@@ -250,13 +250,10 @@ impl Engine {
     /// While something is undecided everything waits, but for the release of a key whose press has been carried
     /// out; that waits too if what the key holds changes the meaning of what was pressed before the release.
     fn must_wait(&self, event: KeyEvent) -> bool {
-        if self.pending.is_empty() {
-            return false;
-        }
-        let source = Source::from(event);
-        event.motion != Motion::Release
-            || self.pending.is_down(source).is_some()
-            || self.held.find(source).is_some_and(|record| record.holding.is_modifying())
+        !self.pending.is_empty()
+            && (event.motion != Motion::Release
+                || self.pending.is_down(event.into()).is_some()
+                || self.held.is_modifying(event.into()))
     }
 
     /// Whether a key is down, by the last event of it that came in.
@@ -272,9 +269,10 @@ impl Engine {
                     let mapping = self.situation.look_up(&self.keymap, source);
                     mapping.is_some_and(|mapping| matches!(mapping.action, Action::TapHold(_)))
                 };
-                match judge(&mut self.pending, &self.keymap, self.now, is_tap_hold) {
-                    Some(verdict) => self.decide(verdict, effects),
-                    None => return,
+                match judge(&mut self.pending, &self.keymap, &self.held, self.now, is_tap_hold) {
+                    Judgement::Decided(verdict) => self.decide(verdict, effects),
+                    Judgement::Overtaken(release) => self.carry_out(release, effects),
+                    Judgement::Undecided => return,
                 }
             } else if let Some(waiting) = self.pending.queue.remove(0) {
                 self.carry_out(waiting, effects);
@@ -443,7 +441,9 @@ impl Engine {
         let held = self.held.records().iter().map(|record| record.source);
         let undecided = self.pending.undecided.iter().map(|undecided| undecided.source);
         let waiting = self.pending.queue.as_slice().iter().map(|waiting| waiting.event.into());
-        held.chain(undecided).chain(waiting).find(|source| source.device == device && self.is_source_down(*source))
+        held.chain(undecided)
+            .chain(waiting)
+            .find(|source| source.device == device && self.is_source_down(*source))
     }
 
     /// What is held ends, the latest first; what is pending is dropped; keys that are down are forgotten.

@@ -99,6 +99,11 @@ impl Held {
         self.records().iter().find(|record| record.source == source)
     }
 
+    /// Whether a key holds what changes the meaning of other keys.
+    pub fn is_modifying(&self, source: Source) -> bool {
+        self.find(source).is_some_and(|record| record.holding.is_modifying())
+    }
+
     /// Takes out the record of a key.
     pub fn remove(&mut self, source: Source) -> Option<Record> {
         let place = self.records().iter().position(|record| record.source == source)?;

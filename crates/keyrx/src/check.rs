@@ -13,7 +13,8 @@ pub fn check(keymap: &Path, json: bool) -> Result<Exit> {
     let is_ok = loaded.keymap.is_some();
     let mut out = std::io::stdout().lock();
     if json {
-        let report = serde_json::json!({ "ok": is_ok, "files": loaded.files, "diagnostics": loaded.diagnostics });
+        let report =
+            serde_json::json!({ "ok": is_ok, "files": loaded.files, "diagnostics": loaded.diagnostics });
         writeln!(out, "{report:#}")?;
     } else {
         for diagnostic in &loaded.diagnostics {

@@ -90,7 +90,8 @@ impl Stage<'_> {
                 self.key(key, Motion::Release)?;
             }
             self.advance(now)?;
-            let next = typing.due.first().map(|(due, _)| *due).into_iter().chain(self.simulated.deadline()).min();
+            let next =
+                typing.due.first().map(|(due, _)| *due).into_iter().chain(self.simulated.deadline()).min();
             let wait = next.map_or(Duration::from_secs(3600), |next| {
                 Duration::from_micros(next.micros().saturating_sub(now.micros()))
             });
@@ -104,7 +105,7 @@ impl Stage<'_> {
                     for (key, motion) in moves {
                         self.key(key, motion)?;
                         if motion == Motion::Press && !typing.held.contains(&key) {
-                            typing.due.push((self.simulated.now().plus_millis(TAP_MILLIS), key));
+                            typing.due.push((now.plus_millis(TAP_MILLIS), key));
                         }
                     }
                 }
@@ -123,13 +124,18 @@ impl Stage<'_> {
         self.show(&notation::print([Moment { time: Time::ZERO, motion, key }]))
     }
 
-    /// A line for each effect; the event that caused them stands in the first.
+    /// A line for each effect; the event that brought them about stands in the first. A release has the cause of
+    /// its press.
     fn show(&mut self, event: &str) -> Result<()> {
         let mut out = stdout().lock();
         let mut event = event;
         for effect in self.simulated.take_effects() {
-            let cause = explain::cause(&effect, &self.loaded);
-            write!(out, "{event:>12}  ->  {:<14} {cause}\r\n", written(effect))?;
+            let cause = match effect.motion {
+                Motion::Press => explain::cause(&effect, &self.loaded),
+                Motion::Release | Motion::Repeat => String::new(),
+            };
+            let line = format!("{event:>12}  ->  {:<14} {cause}", written(effect));
+            write!(out, "{}\r\n", line.trim_end())?;
             event = "";
         }
         if !event.is_empty() {
@@ -170,7 +176,9 @@ impl Typing {
     }
 
     fn read(&mut self, event: Event) -> Typed {
-        let Event::Key(KeyEvent { code, modifiers, kind: KeyEventKind::Press | KeyEventKind::Repeat, .. }) = event
+        let Event::Key(KeyEvent {
+            code, modifiers, kind: KeyEventKind::Press | KeyEventKind::Repeat, ..
+        }) = event
         else {
             return Typed::Nothing;
         };
@@ -232,8 +240,27 @@ fn key_of_char(c: char) -> Option<(Key, bool)> {
     const PLAIN: &str = "`1234567890-=[]\\;',./";
     const SHIFTED: &str = "~!@#$%^&*()_+{}|:\"<>?";
     const NAMES: [&str; 21] = [
-        "Grave", "1", "2", "3", "4", "5", "6", "7", "8", "9", "0", "Minus", "Equal", "LeftBracket", "RightBracket",
-        "Backslash", "Semicolon", "Quote", "Comma", "Period", "Slash",
+        "Grave",
+        "1",
+        "2",
+        "3",
+        "4",
+        "5",
+        "6",
+        "7",
+        "8",
+        "9",
+        "0",
+        "Minus",
+        "Equal",
+        "LeftBracket",
+        "RightBracket",
+        "Backslash",
+        "Semicolon",
+        "Quote",
+        "Comma",
+        "Period",
+        "Slash",
     ];
     if c.is_ascii_alphabetic() {
         return Some((Key::from_name(&c.to_ascii_uppercase().to_string())?, c.is_ascii_uppercase()));

@@ -29,10 +29,14 @@ fn reason(rule: Rule) -> String {
         Rule::TapUninterrupted => {
             ": tap, because no other key was pressed within the tapping term (tap-unless-interrupted)".into()
         }
-        Rule::TapRetro => ": tap as well, because no other key was pressed during the hold (retro tap)".into(),
+        Rule::TapRetro => {
+            ": tap as well, because no other key was pressed during the hold (retro tap)".into()
+        }
         Rule::HoldTerm => ": hold, because it was held for the tapping term".into(),
         Rule::HoldOtherPressed(other) => format!(": hold, because {other} was pressed meanwhile"),
-        Rule::HoldOtherReleased(other) => format!(": hold, because {other} was pressed and released meanwhile"),
+        Rule::HoldOtherReleased(other) => {
+            format!(": hold, because {other} was pressed and released meanwhile")
+        }
         Rule::HoldQueueFull => ": hold, because too many keys waited for the decision".into(),
         Rule::ReleasedAll => " is let go with all other keys".into(),
     }

@@ -79,7 +79,11 @@ impl Scenarios {
     /// Reads a scenario file.
     pub fn read(path: &Path) -> Result<Scenarios, Vec<ScenarioError>> {
         let text = std::fs::read_to_string(path).map_err(|error| {
-            vec![ScenarioError { path: path.to_owned(), line: 1, message: format!("cannot be read: {error}") }]
+            vec![ScenarioError {
+                path: path.to_owned(),
+                line: 1,
+                message: format!("cannot be read: {error}"),
+            }]
         })?;
         Scenarios::parse(path, &text)
     }
@@ -136,7 +140,9 @@ impl Reader {
         let rest = rest.trim();
         match word {
             "" => Ok(()),
-            "keymap" if rest.is_empty() => Err("`keymap` needs a file, or `keymap:` and an indented block".into()),
+            "keymap" if rest.is_empty() => {
+                Err("`keymap` needs a file, or `keymap:` and an indented block".into())
+            }
             "keymap" => {
                 let beside = self.scenarios.path.parent().unwrap_or(Path::new(""));
                 self.keymap(KeymapText::File(beside.join(rest)), Open::Nothing);
@@ -182,7 +188,10 @@ impl Reader {
         if !self.has_out
             && let Some(line) = self.scenarios.cases.last().map(|case| case.line)
         {
-            self.error(line, "this case has no `out` line; where nothing comes out, write `out` alone".into());
+            self.error(
+                line,
+                "this case has no `out` line; where nothing comes out, write `out` alone".into(),
+            );
         }
         self.has_out = true;
     }
@@ -219,7 +228,8 @@ impl Reader {
 /// A comment begins with `#` at the start of a line or after a space.
 pub fn without_comment(line: &str) -> &str {
     let comment = line.char_indices().zip(std::iter::once(' ').chain(line.chars()));
-    let start = comment.filter(|((_, c), before)| *c == '#' && before.is_whitespace()).map(|((at, _), _)| at).next();
+    let start =
+        comment.filter(|((_, c), before)| *c == '#' && before.is_whitespace()).map(|((at, _), _)| at).next();
     start.and_then(|start| line.get(..start)).unwrap_or(line)
 }
 
@@ -262,13 +272,19 @@ mod tests {
 
     #[test]
     fn every_wrong_line_is_told() {
-        check("case x\n  in +A\n  out\n", &["x.keytest:1: a `case` belongs", ":2: `in` and `out`", ":3: `in`"]);
+        check(
+            "case x\n  in +A\n  out\n",
+            &["x.keytest:1: a `case` belongs", ":2: `in` and `out`", ":3: `in`"],
+        );
         check("keymap\nkeymap: x\nfoo\n", &[":1: `keymap` needs", ":2: an inline", ":3: `foo` is none"]);
-        check("keymap a\ncase\ncase x\n  in +Foo\n  device K2\n", &[
-            ":2: a case needs a name",
-            ":4: `+Foo`: there is no key",
-            ":5: `device` needs",
-            ":3: this case has no `out`",
-        ]);
+        check(
+            "keymap a\ncase\ncase x\n  in +Foo\n  device K2\n",
+            &[
+                ":2: a case needs a name",
+                ":4: `+Foo`: there is no key",
+                ":5: `device` needs",
+                ":3: this case has no `out`",
+            ],
+        );
     }
 }

@@ -88,7 +88,8 @@ fn play(scenarios: &Scenarios) -> Result<Vec<String>> {
 /// The first place at which a case and what came out differ, in the notation.
 fn difference(case: &Case, found: &[Moment]) -> Option<String> {
     let expected = &case.expected;
-    let place = (0..expected.len().max(found.len())).find(|place| expected.get(*place) != found.get(*place))?;
+    let place =
+        (0..expected.len().max(found.len())).find(|place| expected.get(*place) != found.get(*place))?;
     let show = |moments: &[Moment]| match moments.get(place) {
         Some(moment) => notation::print([*moment]),
         None => "nothing more".into(),
