@@ -144,6 +144,11 @@ impl Engine {
         self.retired.take()
     }
 
+    /// Whether there is a keymap to be taken by `take_retired`.
+    pub fn has_retired(&self) -> bool {
+        self.retired.is_some()
+    }
+
     /// Whether no key is down, as far as the engine knows, and nothing is pending.
     pub fn is_idle(&self) -> bool {
         self.held.is_empty() && self.pending.is_empty()

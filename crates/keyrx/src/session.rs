@@ -47,8 +47,10 @@ impl Session {
     fn step(&mut self, input: Input, effects: &mut dyn Effects) {
         self.plain.step(input, effects);
         self.engine.step(input, effects);
-        // An old keymap is dropped here, where no key waits.
-        drop(self.engine.take_retired());
+        if let Some(retired) = self.engine.take_retired() {
+            drop(retired);
+            tracing::info!("keymap in force");
+        }
     }
 
     fn key(&mut self, event: KeyEvent, effects: &mut dyn Effects) {
@@ -111,7 +113,9 @@ impl Handler for Session {
                 self.step(Input::Deadline(time), effects);
             }
         }
-        Next::Wait(self.engine.deadline())
+        // A keymap that has gone out of force with a key's event is dropped, and told of, right after it.
+        let now = self.engine.has_retired().then_some(Time::ZERO);
+        Next::Wait(now.or(self.engine.deadline()))
     }
 }
 
