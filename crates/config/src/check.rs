@@ -24,8 +24,7 @@ pub fn check(draft: &mut Draft) {
 }
 
 fn undeclared_layers(draft: &mut Draft) {
-    let uses: Vec<_> = draft.layer_uses.iter().map(|((name, on), span)| (name.clone(), *on, *span)).collect();
-    for (name, switches_on, span) in uses {
+    for ((_, name, switches_on), span) in draft.layer_uses.clone() {
         if name == "base" || draft.layers.contains_key(&name) {
             continue;
         }
@@ -44,10 +43,11 @@ fn undeclared_layers(draft: &mut Draft) {
 }
 
 fn unreachable_layers(draft: &mut Draft) {
+    let is_switched_on = |layer: &str| draft.layer_uses.keys().any(|(_, name, on)| *on && name == layer);
     let unreachable: Vec<(String, Place)> = draft
         .layers
         .iter()
-        .filter(|(name, _)| *name != "base" && !draft.layer_uses.contains_key(&((*name).clone(), true)))
+        .filter(|(name, _)| *name != "base" && !is_switched_on(name))
         .map(|(name, place)| (name.clone(), *place))
         .collect();
     for (name, place) in unreachable {

@@ -106,8 +106,8 @@ pub struct Draft {
     pub tap_holds: Vec<TapHold>,
     /// The layers that have a block, and where the first stands.
     pub layers: BTreeMap<String, Place>,
-    /// Where a layer is first named otherwise; `true` where that switches it on.
-    pub layer_uses: BTreeMap<(String, bool), Span>,
+    /// Where a call names a layer otherwise; `true` where that switches it on.
+    pub layer_uses: BTreeMap<(Place, String, bool), Span>,
     made: BTreeMap<Place, &'static str>,
     used: BTreeSet<Place>,
     diagnostics: Vec<(FileId, Box<Diagnostic>)>,

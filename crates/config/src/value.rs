@@ -269,11 +269,12 @@ impl<'a> Value<'a> {
 
     fn use_layer(&self, name: &str, switches_on: bool) {
         let mut draft = self.call.draft.borrow_mut();
-        let first = (name.to_owned(), switches_on);
-        if !draft.layer_uses.contains_key(&first)
+        let used = (self.call.place, name.to_owned(), switches_on);
+        // To find the span takes time, and a loop comes here again and again.
+        if !draft.layer_uses.contains_key(&used)
             && let Some(span) = self.span(&draft)
         {
-            draft.layer_uses.insert(first, span);
+            draft.layer_uses.insert(used, span);
         }
     }
 
