@@ -28,7 +28,9 @@ pub fn engine() -> Result<bool> {
         let timed = Command::new(&bench).args([keymap, &TIMED.to_string()]).output()?;
         let said = String::from_utf8(timed.stdout)?;
         let figure = said.rsplit(", ").next().and_then(|last| last.split(' ').next());
-        nanos.push(figure.and_then(|figure| figure.parse::<u64>().ok()).context("the benchmark said nothing")?);
+        nanos.push(
+            figure.and_then(|figure| figure.parse::<u64>().ok()).context("the benchmark said nothing")?,
+        );
         instructions.push(count(&bench, keymap)?);
     }
     row("ns per event", &nanos);
@@ -54,7 +56,8 @@ fn count(bench: &PathBuf, keymap: &str) -> Result<u64> {
     let total = said.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse::<u64>().ok());
     let said = String::from_utf8(counted.stdout)?;
     let events = said.split_whitespace().nth(1).and_then(|events| events.parse::<u64>().ok());
-    let (total, events) = (total.context("valgrind counted nothing")?, events.context("no events were played")?);
+    let (total, events) =
+        (total.context("valgrind counted nothing")?, events.context("no events were played")?);
     Ok(total / events)
 }
 
@@ -64,6 +67,7 @@ fn built() -> Result<PathBuf> {
     let output = cargo::command(&arguments).arg("--message-format=json").output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let said = String::from_utf8(output.stdout)?;
-    let found = said.lines().filter_map(|line| line.split_once("\"executable\":\"")?.1.split('"').next()).next_back();
+    let found =
+        said.lines().filter_map(|line| line.split_once("\"executable\":\"")?.1.split('"').next()).next_back();
     Ok(found.context("cargo built no benchmark")?.into())
 }

@@ -27,17 +27,21 @@ pub fn run(words: &[&str]) -> Result<Outcome> {
     }
     let kernel = kernel::get()?;
     let root = Root::fill(words)?;
-    let time = boot(&kernel, &root, "virtual").and(boot(&kernel, &root, "real"));
-    time.map(|()| Outcome::Passed)
+    let exact = boot(&kernel, &root, "virtual");
+    let racing = boot(&kernel, &root, "real");
+    ensure!(exact? + racing? > 0, "no case has such a name");
+    Ok(Outcome::Passed)
 }
 
-/// Boots the guest and shows what it prints. It has passed if it says so in its closing line and ends by itself.
-fn boot(kernel: &Path, root: &Root, time: &str) -> Result<()> {
+/// Boots the guest, shows what it prints and counts the cases that passed. It must end by itself, with a closing line
+/// in which none failed.
+fn boot(kernel: &Path, root: &Root, time: &str) -> Result<u32> {
     println!("\nguest with {time} time");
     let mut guest = Command::new("timeout");
     guest.args(["--kill-after=5", &LIMIT_S.to_string()]).arg(kernel);
     guest.args(["mem=256M", "rootfstype=hostfs", "root=/dev/root", "rw", "init=/init"]);
     guest.arg(format!("rootflags={}", root.path.display()));
+    guest.arg(format!("uml_dir={}", root.path.display())); // what it writes down while it runs, by default in $HOME
     guest.args(["con=null", "con0=fd:0,fd:1", "quiet"]);
     if time == "virtual" {
         guest.arg("time-travel=inf-cpu");
@@ -52,7 +56,7 @@ fn boot(kernel: &Path, root: &Root, time: &str) -> Result<()> {
     for line in BufReader::new(console).split(b'\n') {
         let line = String::from_utf8_lossy(&line?).trim_end().to_owned();
         println!("{line}");
-        closing = failures(&line).or(closing);
+        closing = counts(&line).or(closing);
     }
     let status = guest.wait()?;
     if status.code() == Some(124) || status.code() == Some(137) {
@@ -61,17 +65,16 @@ fn boot(kernel: &Path, root: &Root, time: &str) -> Result<()> {
     }
     ensure!(status.success(), "the guest with {time} time ended with {status}");
     match closing {
-        Some(0) => Ok(()),
-        Some(failed) => bail!("{failed} cases failed in the guest with {time} time"),
+        Some((passed, 0)) => Ok(passed),
+        Some((_, failed)) => bail!("{failed} cases failed in the guest with {time} time"),
         None => bail!("the guest with {time} time ended without a result"),
     }
 }
 
-/// The second number of `N passed, N failed`.
-fn failures(line: &str) -> Option<u32> {
-    let (passed, failed) = line.split_once(" passed, ")?;
-    passed.parse::<u32>().ok()?;
-    failed.split_once(" failed")?.0.parse().ok()
+/// The numbers of `N passed, N failed`.
+fn counts(line: &str) -> Option<(u32, u32)> {
+    let (passed, failed) = line.strip_suffix(" failed")?.split_once(" passed, ")?;
+    Some((passed.parse().ok()?, failed.parse().ok()?))
 }
 
 /// The guest's root directory, gone when dropped.

@@ -2,9 +2,11 @@
 //!
 //! One noun per file. What a chore needs it sets up itself; what it cannot set up it says, with the command to run.
 
+mod bench;
 mod cargo;
 mod guest;
 mod kernel;
+mod prove;
 mod setup;
 mod test;
 
@@ -15,6 +17,7 @@ Usage: cargo xtask <COMMAND>
 
 Commands:
   test [SUBSET...]   set up what is missing and run the tests; without a subset all of them
+  bench engine       nanoseconds and instructions that the engine takes for an event
   guest [WORD...]    only the real-input cases whose name contains one of the words
 ";
 
@@ -23,6 +26,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let result = match words.as_slice() {
         ["test", subsets @ ..] => test::run(subsets),
+        ["bench", "engine"] => bench::engine(),
         ["guest", words @ ..] => {
             let verdict = test::Verdict::of(guest::run(words));
             println!("{verdict}");

@@ -20,7 +20,11 @@ pub fn run() -> Result<Outcome> {
     for plant in ["plant_panic", "plant_allocation"] {
         let planted = build(Some(plant))?;
         let is_refused = !planted.status.success() && said(&planted).contains(REACHABLE);
-        ensure!(is_refused, "{plant}: the proof holds no longer, for this had to be refused:\n{}", said(&planted));
+        ensure!(
+            is_refused,
+            "{plant}: the proof holds no longer, for this had to be refused:\n{}",
+            said(&planted)
+        );
         println!("{plant}: does not link, as it must not");
     }
     println!("3 passed, 0 failed");

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::{cargo, guest, setup};
+use crate::{cargo, guest, prove, setup};
 
 /// How a subset ended when it did not fail.
 pub enum Outcome {
     /// All that it holds was checked.
     Passed,
-    /// An optional tool is not there: which, and where it comes from.
+    /// It cannot be had here: why.
     Skipped(String),
     /// Set-up is missing that we may not do here: what to do. On a CI machine that is a failure.
     Unprepared(String),
@@ -28,7 +28,9 @@ const SUBSETS: &[Subset] = &[
     Subset { name: "lint", about: "clippy finds nothing", run: lint },
     Subset { name: "unit", about: "unit, property and documentation tests", run: unit },
     Subset { name: "scenario", about: "keys in, keys out: all keymaps and scenarios", run: scenario },
-    Subset { name: "deny", about: "licences, sources and known weaknesses of the dependencies", run: deny },
+    Subset { name: "proof", about: "the engine can neither panic nor allocate", run: prove::run },
+    Subset { name: "deny", about: "licences and sources of the dependencies", run: deny },
+    Subset { name: "advisories", about: "known weaknesses of the dependencies", run: advisories },
     Subset { name: "linux", about: "real keyboards on a real kernel, in a guest", run: linux },
 ];
 
@@ -67,16 +69,16 @@ fn scenario() -> Result<Outcome> {
 }
 
 fn deny() -> Result<Outcome> {
-    if !cargo::has("deny") {
-        return Ok(Outcome::Skipped("cargo-deny is not installed (cargo install cargo-deny)".into()));
+    cargo::run_tool(&cargo::tool("cargo-deny")?, &["check", "bans", "licenses", "sources"])?;
+    Ok(Outcome::Passed)
+}
+
+fn advisories() -> Result<Outcome> {
+    let deny = cargo::tool("cargo-deny")?;
+    if cargo::run_tool(&deny, &["fetch", "db"]).is_err() {
+        return Ok(Outcome::Skipped("no advisory database can be reached".into()));
     }
-    cargo::run(&["deny", "check", "bans", "licenses", "sources"])?;
-    if cargo::run(&["deny", "fetch", "db"]).is_err() {
-        return Ok(Outcome::Skipped(
-            "licences and sources are fine, but no advisory database can be reached".into(),
-        ));
-    }
-    cargo::run(&["deny", "check", "advisories"])?;
+    cargo::run_tool(&deny, &["check", "advisories"])?;
     Ok(Outcome::Passed)
 }
 

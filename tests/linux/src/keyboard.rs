@@ -68,7 +68,6 @@ impl Keyboard {
         if model.repeats {
             handle.set_evbit(EventKind::Autorepeat).unwrap();
         }
-        handle.set_phys(c"usb-0000:00:14.0-1/input0").unwrap();
         let Model { bus: bustype, vendor, product, .. } = model;
         let id = InputId { bustype, vendor, product, version: 0x0111 };
         handle.create(&id, model.name.as_bytes(), 0, &[]).unwrap();

@@ -1,6 +1,7 @@
 //! Keyboards that come, go, differ and share: which are mapped, and what becomes of keys that are down.
 
 use input_linux::sys::{EV_REL, LED_CAPSL, LED_NUML};
+use nix::sys::signal::Signal;
 
 use super::{Case, Clocks};
 use crate::daemon::User;
@@ -64,6 +65,22 @@ pub const CASES: &[Case] = &[
             let keyboard = scene.plug("Keychron K2");
             scene.wait_grabbed(&keyboard);
             scene.check(&keyboard, "+H 50 -H +A 50 -A", "+H @50 -H +B @100 -B");
+        },
+    },
+    Case {
+        name: "a keyboard whose last records are lost with it leaves nothing down",
+        clocks: Clocks::Virtual,
+        run: |scene| {
+            let keyboard = scene.plug("Keychron K2");
+            scene.keyrx(r#"map("A", "B"); map("S", "LShift");"#);
+            scene.type_on(&keyboard, "+S 20 +A 30");
+            // Of a device that has gone, the kernel gives out no record any more, nor the releases it has added.
+            scene.daemon().signal(Signal::SIGSTOP);
+            drop(keyboard);
+            scene.watch(ms(20));
+            scene.daemon().signal(Signal::SIGCONT);
+            scene.watch(ms(20));
+            assert_eq!(scene.output_down(), "");
         },
     },
     Case {
@@ -196,6 +213,20 @@ pub const CASES: &[Case] = &[
                 assert_eq!(first.lights(), [(light, on)]);
                 assert_eq!(second.lights(), [(light, on)]);
             }
+        },
+    },
+    Case {
+        name: "a keyboard that appears later shows the lights that are on",
+        clocks: Clocks::Virtual,
+        run: |scene| {
+            let _first = scene.plug("Keychron K2");
+            scene.keyrx(r#"map("A", "B");"#);
+            scene.desktop.output().expect("keyrx has a keyboard").light(LED_CAPSL, true);
+            scene.watch(ms(20));
+            let second = scene.plug("HHKB Professional");
+            scene.wait_grabbed(&second);
+            scene.watch(ms(20));
+            assert_eq!(second.lights(), [(u16::try_from(LED_CAPSL).unwrap(), true)]);
         },
     },
     Case {

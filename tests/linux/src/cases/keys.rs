@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 
 use super::{Case, Clocks};
 use crate::keyboard::Model;
+use crate::keycodes;
 use crate::time::ms;
 
 const TAP_HOLD: &str = r#"map("CapsLock", tap_hold("Escape", "LCtrl", #{ term: 200 }));"#;
@@ -49,6 +50,17 @@ pub const CASES: &[Case] = &[
                 "+Key#440 50 -Key#440 +Key#441 -Key#441",
                 "+Key#440 @50 -Key#440 +Key#441 -Key#441",
             );
+        },
+    },
+    Case {
+        name: "every key that a keyboard may have comes out as itself",
+        clocks: Clocks::Virtual,
+        run: |scene| {
+            let keyboard = scene.plug("Keychron K2");
+            scene.keyrx(r#"map("A", "A");"#);
+            let typing: String =
+                (1..248).map(keycodes::key).map(|key| format!("+{key} 1 -{key} 1 ")).collect();
+            scene.check(&keyboard, &typing, &typing);
         },
     },
     Case {
@@ -112,10 +124,11 @@ pub const CASES: &[Case] = &[
         clocks: Clocks::Virtual,
         run: |scene| {
             let keyboard = scene.plug_model(Model { repeats: true, ..Model::usb("Keychron K2") });
+            let alone = scene.play(&keyboard, "+A 430 -A").text(&keyboard);
+            assert!(alone.contains("~A"), "the kernel does not repeat: {alone}");
             scene.keyrx(r#"map("A", "B");"#);
-            scene.begin();
-            scene.type_on(&keyboard, "+A 400 -A");
-            scene.seen().output_about("+B @250 ~B @283 ~B @316 ~B @349 ~B @382 ~B @400 -B", ms(20));
+            let mapped = scene.play(&keyboard, "+A 430 -A");
+            mapped.output_about(&alone.replace('A', "B"), ms(20));
         },
     },
     Case {
@@ -124,6 +137,7 @@ pub const CASES: &[Case] = &[
         run: |scene| {
             let keyboard = scene.plug("Keychron K2");
             scene.keyrx(r#"map("A", "B");"#);
+            scene.is_punctual = false;
             let (mut typed, mut expected) = (String::new(), String::new());
             for (key, becomes) in
                 [("A", "B"), ("S", "S"), ("D", "D"), ("F", "F")].into_iter().cycle().take(500)
@@ -190,10 +204,10 @@ pub const CASES: &[Case] = &[
             scene.type_on(&keyboard, "+CapsLock -CapsLock +A 20 +LCtrl 20 +Space 20 +Escape 60");
             assert_eq!(scene.output_down(), "", "while the chord is still down");
             scene.type_on(&keyboard, "-Escape 20 -Space 20 -LCtrl 20 -A 50");
+            scene.seen_so_far().output("+B @20 +LCtrl @40 +Space @60 -Space -LCtrl -B");
             scene.play(&keyboard, "+A 50 -A +H 50 -H").anywhere("+A @50 -A +H @100 -H");
-            scene.type_on(&keyboard, "+LCtrl 20 +Space 20 +Escape 60");
-            assert_eq!(scene.output_down(), "", "while the second chord is still down");
-            scene.type_on(&keyboard, "-Escape 20 -Space 20 -LCtrl 50");
+            scene.type_on(&keyboard, "+LCtrl 20 +Space 20 +Escape 60 -Escape 20 -Space 20 -LCtrl 50");
+            assert_eq!(scene.output_down(), "", "after the second chord");
             scene.check(&keyboard, "+A 50 -A +H 50 -H", "+B @50 -B +H @100 -H");
         },
     },

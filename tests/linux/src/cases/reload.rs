@@ -140,6 +140,18 @@ pub const CASES: &[Case] = &[
         },
     },
     Case {
+        name: "with a keymap that is broken at the start keys pass, until it is mended",
+        clocks: Clocks::Virtual,
+        run: |scene| {
+            let keyboard = scene.plug("Keychron K2");
+            scene.keyrx(r#"map("A", "#);
+            scene.play(&keyboard, "+A 50 -A").anywhere("+A @50 -A");
+            scene.reload(TO_C, "keymap loaded");
+            scene.wait_grabbed(&keyboard);
+            scene.check(&keyboard, "+A 50 -A", "+C @50 -C");
+        },
+    },
+    Case {
         name: "a reload may name other keyboards: the new are grabbed, the old pass by themselves again",
         clocks: Clocks::Virtual,
         run: |scene| {
