@@ -9,6 +9,8 @@ mod kernel;
 mod prove;
 mod setup;
 mod test;
+mod windows;
+mod wine;
 
 use std::process::ExitCode;
 
@@ -19,6 +21,8 @@ Commands:
   test [SUBSET...]   set up what is missing and run the tests; without a subset all of them
   bench engine       nanoseconds and instructions that the engine takes for an event
   guest [WORD...]    only the real-input cases whose name contains one of the words
+  wine [WORD...]     only the cases under Wine whose name contains one of the words
+  dist windows       build what is shipped for Windows; with `--twice` again elsewhere, to compare
 ";
 
 fn main() -> ExitCode {
@@ -27,11 +31,10 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["test", subsets @ ..] => test::run(subsets),
         ["bench", "engine"] => bench::engine(),
-        ["guest", words @ ..] => {
-            let verdict = test::Verdict::of(guest::run(words));
-            println!("{verdict}");
-            Ok(!verdict.is_failure())
-        }
+        ["guest", words @ ..] => say(guest::run(words)),
+        ["wine", words @ ..] => say(windows::cases(words)),
+        ["dist", "windows"] => say(windows::dist(false)),
+        ["dist", "windows", "--twice"] => say(windows::dist(true)),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}\nSubsets of the tests:\n{}", test::list());
             return ExitCode::SUCCESS;
@@ -49,4 +52,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints how a chore ended that is no subset; true if it did not fail.
+fn say(result: anyhow::Result<test::Outcome>) -> anyhow::Result<bool> {
+    let verdict = test::Verdict::of(result);
+    println!("{verdict}");
+    Ok(!verdict.is_failure())
 }

@@ -1,6 +1,6 @@
 //! What is well-formed but cannot be meant: layers that do not exist, mappings that never come to be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use keyrx_engine::{Action, Condition, Key, LayerId, Literal, Test};
 
@@ -20,6 +20,20 @@ pub fn check(draft: &mut Draft) {
         unused_actions(draft);
         unreachable_layers(draft);
         impossible_conditions(draft);
+    }
+}
+
+/// Says at each block for single keyboards what Windows can promise.
+pub fn device_blocks_on_windows(draft: &mut Draft) {
+    let blocks: BTreeSet<Place> = draft.mappings.iter().filter_map(|it| it.scope.device_place).collect();
+    for place in blocks {
+        let message = "Windows does not say which keyboard a key came from: keyrx infers it";
+        let help = "a key whose keyboard is not known yet, such as the first after another keyboard was used, \
+            finds the mappings for any keyboard; give it one that does no harm";
+        draft.report(
+            draft.sources.argument(place, 0),
+            Diagnostic::warning("device-on-windows", message).help(help),
+        );
     }
 }
 

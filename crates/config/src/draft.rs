@@ -38,6 +38,8 @@ pub struct Scope {
     pub devices: Vec<PatternId>,
     /// How special the most special of them is.
     pub rank: u8,
+    /// The innermost block that asks for special keyboards.
+    pub device_place: Option<Place>,
     pub condition: Condition,
     condition_id: Option<ConditionId>,
     /// The block that brought the condition.
@@ -53,6 +55,7 @@ impl Scope {
             layer: LayerId::BASE,
             devices: Vec::new(),
             rank: 0,
+            device_place: None,
             condition: Condition::default(),
             condition_id: None,
             condition_place: Place::default(),

@@ -38,6 +38,8 @@ pub struct Loaded {
     pub diagnostics: Vec<Diagnostic>,
     /// Every file that was read or looked for: when one of them changes, the result may be another.
     pub files: Vec<PathBuf>,
+    /// What Windows cannot promise of this keymap, in the same order. It is well to know when it is to run there.
+    pub on_windows: Vec<Diagnostic>,
     sources: Sources,
     mappings: Vec<Place>,
 }
@@ -79,10 +81,13 @@ impl From<Draft> for Loaded {
     fn from(mut draft: Draft) -> Loaded {
         let diagnostics = draft.take_diagnostics();
         let wrong = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
+        check::device_blocks_on_windows(&mut draft);
+        let on_windows = draft.take_diagnostics();
         let mappings = draft.mappings.iter().map(|mapping| mapping.place).collect();
         Loaded {
             keymap: (!wrong).then(|| draft.builder.build()),
             diagnostics,
+            on_windows,
             files: draft.sources.looked_for(),
             sources: draft.sources,
             mappings,

@@ -220,9 +220,11 @@ fn device_to_lend(call: &Call<'_>) -> Result<impl FnOnce(&mut Scope) + use<>, Re
             Some(draft.numbered(call.place, id).ok_or(Reported)?)
         }
     };
+    let place = id.map(|_| call.place);
     Ok(move |scope: &mut Scope| {
         scope.devices.extend(id);
         scope.rank = scope.rank.max(rank);
+        scope.device_place = place.or(scope.device_place);
     })
 }
 

@@ -8,8 +8,25 @@ use keyrx_config::{Diagnostic, Severity};
 
 use crate::cli::Exit;
 
-pub fn check(keymap: &Path, json: bool) -> Result<Exit> {
-    let loaded = keyrx_config::load(keymap);
+/// The system that a keymap is to run on.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum System {
+    Linux,
+    Windows,
+}
+
+impl System {
+    /// The one we run on.
+    fn here() -> System {
+        if std::env::consts::OS == "windows" { System::Windows } else { System::Linux }
+    }
+}
+
+pub fn check(keymap: &Path, system: Option<System>, json: bool) -> Result<Exit> {
+    let mut loaded = keyrx_config::load(keymap);
+    if system.unwrap_or(System::here()) == System::Windows {
+        loaded.diagnostics.append(&mut loaded.on_windows);
+    }
     let is_ok = loaded.keymap.is_some();
     let mut out = std::io::stdout().lock();
     if json {

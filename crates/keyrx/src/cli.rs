@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::{check, demo, devices, run, simulate, test};
+use crate::instance::AlreadyRunning;
+use crate::{check, demo, devices, doctor, run, simulate, test};
 
 /// How a command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +58,9 @@ enum Command {
     Check {
         /// The keymap.
         keymap: PathBuf,
+        /// The system that it is to run on; by default this one.
+        #[arg(long = "for", value_name = "SYSTEM")]
+        system: Option<check::System>,
         /// As data.
         #[arg(long)]
         json: bool,
@@ -71,6 +75,12 @@ enum Command {
     Simulate(simulate::Simulate),
     /// Lists the keyboards, and whether keyrx reads them.
     Devices {
+        /// As data.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Says what is in the way of keyrx on this system, and what to do about it.
+    Doctor {
         /// As data.
         #[arg(long)]
         json: bool,
@@ -95,10 +105,11 @@ pub fn main() -> Exit {
     let done = match cli.command {
         Command::Run { config } => run::run(&config),
         Command::Demo => demo::demo(),
-        Command::Check { keymap, json } => check::check(&keymap, json),
+        Command::Check { keymap, system, json } => check::check(&keymap, system, json),
         Command::Test { paths } => test::test(&paths),
         Command::Simulate(simulate) => simulate.run(),
         Command::Devices { json } => devices::devices(json),
+        Command::Doctor { json } => doctor::doctor(json),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "keyrx", &mut std::io::stdout());
             Ok(Exit::Ok)
@@ -111,6 +122,9 @@ pub fn main() -> Exit {
             return Exit::Ok;
         }
         eprintln!("keyrx: {error:#}");
+        if error.is::<AlreadyRunning>() {
+            return Exit::NotPermitted;
+        }
         match error.downcast_ref::<keyrx_platform::Error>() {
             Some(error) if error.is_forbidden() => Exit::NotPermitted,
             _ => Exit::Internal,

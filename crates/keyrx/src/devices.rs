@@ -3,12 +3,12 @@
 use std::io::Write;
 
 use anyhow::Result;
-use keyrx_platform::linux::{self, Device, Kind, Options};
+use keyrx_platform::{Device, Kind, Options, native};
 
 use crate::cli::Exit;
 
 pub fn devices(json: bool) -> Result<Exit> {
-    let devices = linux::list(&Options::default())?;
+    let devices = native::list(&Options::default())?;
     let mut out = std::io::stdout().lock();
     if json {
         let devices = devices.iter().map(as_json).collect::<Vec<_>>();

@@ -6,10 +6,14 @@ mod check;
 mod cli;
 mod demo;
 mod devices;
+mod doctor;
 mod explain;
+mod instance;
+mod paths;
 mod run;
 mod scenario;
 mod session;
+mod signals;
 mod simulate;
 mod test;
 

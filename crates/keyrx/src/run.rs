@@ -5,38 +5,41 @@
 //! nothing: the one before stays in force, and before the first, keys pass through.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use keyrx_config::{Loaded, Severity};
 use keyrx_engine::{Keymap, KeymapBuilder};
-use keyrx_platform::linux::{self, Options, Waker};
+use keyrx_platform::native::{self, Waker};
+use keyrx_platform::{Injected, Options};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 use crate::cli::Exit;
+use crate::instance::Instance;
 use crate::session::{Command, Session};
+use crate::signals::{self, Signal};
 
 /// An editor writes a file in several steps; the keymap is read when it has been quiet for so long.
 const QUIET: Duration = Duration::from_millis(50);
 
 /// What wakes the control thread.
 enum Cause {
-    Signal(i32),
+    Signal(Signal),
     /// A file in one of the watched directories changed.
     Changed(Vec<PathBuf>),
 }
 
 pub fn run(config: &Path) -> Result<Exit> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
+    let options = options()?;
     let config = std::path::absolute(config)?;
+    let _instance = Instance::acquire()?;
     let (causes, caused) = channel();
-    watch_signals(causes.clone())?;
+    let signals = causes.clone();
+    // The control thread is gone when keyrx ends.
+    signals::watch(move |signal| drop(signals.send(Cause::Signal(signal))))?;
     let mut files = Files::watch(causes)?;
 
     let loaded = keyrx_config::load(&config);
@@ -50,7 +53,7 @@ pub fn run(config: &Path) -> Result<Exit> {
     let (commands, commanded) = channel();
     let control = Control { config, files, caused, commands, waker: waker.clone() };
     thread::Builder::new().name("control".into()).spawn(|| control.run())?;
-    linux::run(&mut Session::commanded(keymap, commanded), &waker, &Options::default())?;
+    native::run(&mut Session::commanded(keymap, commanded), &waker, &options)?;
     tracing::info!("stopped, every key is released");
     Ok(Exit::Ok)
 }
@@ -70,22 +73,21 @@ fn accept(config: &Path, loaded: Loaded) -> Option<Keymap> {
     loaded.keymap
 }
 
-/// The first signal to stop does it in order, the second at once.
-fn watch_signals(causes: Sender<Cause>) -> Result<()> {
-    let stopping = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT] {
-        signal_hook::flag::register_conditional_shutdown(signal, 130, stopping.clone())?;
-        signal_hook::flag::register(signal, stopping.clone())?;
+/// What the environment says of the platform.
+fn options() -> Result<Options> {
+    let mut options = Options::default();
+    match std::env::var("KEYRX_INJECTED").as_deref() {
+        Ok("map") => options.injected = Injected::Map,
+        Ok("pass") | Err(_) => options.injected = Injected::Pass,
+        Ok(other) => bail!("KEYRX_INJECTED is {other:?}, which is neither `map` nor `pass`"),
     }
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    thread::Builder::new().name("signals".into()).spawn(move || {
-        for signal in signals.forever() {
-            if causes.send(Cause::Signal(signal)).is_err() {
-                return;
-            }
-        }
-    })?;
-    Ok(())
+    if let Ok(text) = std::env::var("KEYRX_MASK_KEY") {
+        let number = text.strip_prefix("0x").map(|hex| u8::from_str_radix(hex, 16).ok());
+        let number = number.unwrap_or_else(|| text.parse().ok());
+        options.mask_key =
+            number.with_context(|| format!("KEYRX_MASK_KEY is {text:?}, which is no virtual key (0xE8)"))?;
+    }
+    Ok(options)
 }
 
 /// The files of a keymap, watched by their directories: so it is seen too when one is replaced or appears.
@@ -122,7 +124,9 @@ impl Files {
     }
 
     fn concern(&self, paths: &[PathBuf]) -> bool {
-        paths.iter().any(|path| self.files.contains(path))
+        // Windows names a file as it is on the disk, whatever case was asked for.
+        let fold = |path: &Path| path.to_string_lossy().to_lowercase();
+        paths.iter().any(|path| self.files.iter().any(|file| fold(file) == fold(path)))
     }
 }
 
@@ -137,8 +141,6 @@ struct Control {
 
 impl Control {
     fn run(mut self) {
-        // A program in a terminal ends with it; a daemon reads its keymap again.
-        let has_terminal = std::fs::File::open("/dev/tty").is_ok();
         let mut is_changed = false;
         loop {
             let cause = match is_changed {
@@ -147,8 +149,8 @@ impl Control {
             };
             match cause {
                 Ok(Cause::Changed(paths)) => is_changed |= self.files.concern(&paths),
-                Ok(Cause::Signal(SIGHUP)) if !has_terminal => is_changed = true,
-                Ok(Cause::Signal(_)) => return self.command(Command::Stop),
+                Ok(Cause::Signal(Signal::Reload)) => is_changed = true,
+                Ok(Cause::Signal(Signal::Stop)) => return self.command(Command::Stop),
                 Err(RecvTimeoutError::Timeout) => {
                     is_changed = false;
                     self.reload();

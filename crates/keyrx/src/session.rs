@@ -6,7 +6,7 @@
 use std::sync::mpsc::{Receiver, TryRecvError};
 
 use keyrx_engine::{DeviceInfo, Effects, Engine, Input, Key, KeyEvent, Keymap, KeymapBuilder, Motion, Time};
-use keyrx_platform::{Event, Handler, Next};
+use keyrx_platform::{Event, Focus, Handler, Needs, Next};
 
 /// What other threads ask of a session. They wake its platform after they have sent it.
 pub enum Command {
@@ -69,6 +69,11 @@ impl Session {
         engine.step(Input::Key(event), effects);
     }
 
+    fn release_all(&mut self, time: Time, effects: &mut dyn Effects) {
+        self.chord = EmergencyChord::default();
+        self.step(Input::ReleaseAll(time), effects);
+    }
+
     /// Takes what other threads have sent. Whether to go on.
     fn take_commands(&mut self, time: Time) -> bool {
         while let Some(commands) = &self.commands {
@@ -87,6 +92,13 @@ impl Handler for Session {
         self.engine.latest_keymap().wants(device)
     }
 
+    fn needs(&self) -> Needs {
+        let keymaps = [self.engine.keymap(), self.engine.latest_keymap()];
+        let keyboards = keymaps.iter().any(|keymap| keymap.is_device_dependent());
+        // Whether a keymap has conditions on the focus it does not say; to follow it costs next to nothing.
+        Needs { keyboards, focus: true }
+    }
+
     fn handle(&mut self, event: Event<'_>, effects: &mut dyn Effects) -> Next {
         match event {
             Event::Key(event) => self.key(event, effects),
@@ -102,9 +114,14 @@ impl Handler for Session {
                 self.chord = EmergencyChord::default();
                 self.step(Input::Disconnected(time, id), effects);
             }
-            Event::Interrupted(time) | Event::Stopping(time) => {
-                self.chord = EmergencyChord::default();
-                self.step(Input::ReleaseAll(time), effects);
+            Event::Interrupted(time, why) => {
+                tracing::warn!("all keys are released: {why}");
+                self.release_all(time, effects);
+            }
+            Event::Stopping(time) => self.release_all(time, effects),
+            Event::Focus(time, Focus { is_ime_open, layout, .. }) => {
+                self.engine.set_layout(layout);
+                self.step(Input::InputMethod(time, *is_ime_open), effects);
             }
             Event::Woken(time) => {
                 if !self.take_commands(time) {

@@ -55,6 +55,15 @@ fn check_says_what_is_wrong_and_where() {
 }
 
 #[test]
+fn check_says_at_each_device_block_what_windows_can_promise() {
+    let keymap = "device(\"*\", || { map(\"A\", \"B\"); });\ndevice(\"K2*\", || { map(\"C\", \"D\"); map(\"E\", \"F\"); });\n";
+    let run = |system| keyrx("windows", &[("x.rhai", keymap)], &["check", "x.rhai", "--for", system]);
+    let windows = out(&run("windows"));
+    assert!(windows.contains("--> x.rhai:2:8") && windows.ends_with("no errors, 1 warning\n"), "{windows}");
+    assert!(out(&run("linux")).ends_with("no errors, no warnings\n"));
+}
+
+#[test]
 fn a_keymap_that_is_not_there_is_wrong_input() {
     for arguments in
         [&["check", "none.rhai"][..], &["simulate", "none.rhai", "--events", "+A"], &["test", "none"]]

@@ -60,6 +60,14 @@ pub enum Error {
         name: String,
     },
 
+    /// The system gives us no keys.
+    #[error("the keyboard hook cannot be put in, without which keyrx sees no key")]
+    Hook(#[source] io::Error),
+
+    /// The handler failed again and again. No key is touched any more.
+    #[error("an internal error came up again and again; no key is mapped any more")]
+    HandlerFailed,
+
     /// The system refused something that ought to work.
     #[error("cannot {doing}")]
     System {

@@ -3,6 +3,8 @@
 //! The platform owns the loop. A Windows hook must answer before it returns, a Linux loop may read many events at
 //! once, the simulated platform runs on a virtual clock: the same `Handler` serves all three.
 
+use std::fmt;
+
 use keyrx_engine::{DeviceId, DeviceInfo, Effects, KeyEvent, Time};
 
 use crate::Error;
@@ -22,12 +24,70 @@ pub enum Event<'a> {
     Key(KeyEvent),
     /// The moment that the handler had asked for has come.
     Deadline(Time),
-    /// Keys may have moved unseen: the system was suspended, the desktop left. Nothing we hold may stay down.
-    Interrupted(Time),
+    /// Keys may have moved unseen. Nothing we hold may stay down.
+    Interrupted(Time, Interruption),
+    /// Another program has the focus, or other ways of input. Told if the handler needs it.
+    Focus(Time, &'a Focus),
     /// Somebody called `Waker::wake`.
     Woken(Time),
     /// The last call: the effects of this one are carried out, then the keyboards are let go.
     Stopping(Time),
+}
+
+/// Why keys may have moved unseen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interruption {
+    /// The desktop was left: the screen is locked, a password or an elevation is asked for, the session changed.
+    Left,
+    /// The desktop is back.
+    Returned,
+    /// The system goes to sleep.
+    Suspended,
+    /// The system woke up.
+    Resumed,
+    /// Keys no longer came to the hook, which was put in again.
+    HookLost,
+    /// The hook took so long that the system may have dropped it; it was put in again.
+    HookSlow,
+    /// Keys could not be sent for too long; those that came meanwhile passed through.
+    OutputStuck,
+    /// The handler failed; the keys passed through.
+    Failed,
+}
+
+impl fmt::Display for Interruption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Interruption::Left => "the desktop was left",
+            Interruption::Returned => "the desktop is back",
+            Interruption::Suspended => "the system goes to sleep",
+            Interruption::Resumed => "the system woke up",
+            Interruption::HookLost => "keys no longer came to the hook, which was put in again",
+            Interruption::HookSlow => "the hook was slow, and was put in again",
+            Interruption::OutputStuck => "keys could not be sent for too long, and passed through",
+            Interruption::Failed => "an internal error; the key passed through",
+        })
+    }
+}
+
+/// What stands in the focus.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Focus {
+    /// The path of the program; empty where the system keeps it to itself.
+    pub executable: String,
+    /// Whether its input method is open.
+    pub is_ime_open: bool,
+    /// The language of its keyboard layout, as a BCP 47 tag.
+    pub layout: String,
+}
+
+/// What a handler makes use of beside keys; what it does not need is not found out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Which keyboard a key belongs to.
+    pub keyboards: bool,
+    /// What stands in the focus.
+    pub focus: bool,
 }
 
 /// What the handler wants next.
@@ -43,6 +103,12 @@ pub enum Next {
 pub trait Handler {
     /// Whether a keyboard is to be read. Asked when it appears, and again for each after `Event::Woken`.
     fn wants(&self, device: &DeviceInfo) -> bool;
+
+    /// What it makes use of beside keys. Asked at the start, and again after `Event::Woken` and `Event::Deadline`,
+    /// where its keymap may have changed.
+    fn needs(&self) -> Needs {
+        Needs::default()
+    }
 
     /// Takes an event, and pushes what is to be done into `effects`, in order.
     fn handle(&mut self, event: Event<'_>, effects: &mut dyn Effects) -> Next;

@@ -1,13 +1,27 @@
-//! How keys come and go: real keyboards of Linux, and simulated ones.
+//! How keys come and go: real keyboards of Linux and of Windows, and simulated ones.
 //!
 //! A platform owns the loop and asks a `Handler` what is to become of each key. Every platform has the same shape:
-//! `run` reads keyboards until the handler says stop, a `Waker` interrupts it, `list` tells what keyboards there are.
+//! `run` reads keyboards until the handler says stop, a `Waker` interrupts it, `list` tells what keyboards there are,
+//! `examine` what is in the way. `native` is the platform of this system.
 
+mod device;
 mod error;
+mod finding;
 mod handler;
 #[cfg(target_os = "linux")]
 pub mod linux;
+mod options;
 pub mod simulated;
+#[cfg(windows)]
+pub mod windows;
 
+pub use device::{Device, Excluded, Kind};
 pub use error::Error;
-pub use handler::{Event, Handler, Next};
+pub use finding::{Finding, State};
+pub use handler::{Event, Focus, Handler, Interruption, Needs, Next};
+pub use options::{Injected, Options};
+
+#[cfg(target_os = "linux")]
+pub use linux as native;
+#[cfg(windows)]
+pub use windows as native;

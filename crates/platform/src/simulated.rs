@@ -7,7 +7,7 @@ use std::mem;
 
 use keyrx_engine::{Cause, DeviceId, DeviceInfo, Effect, Key, KeyEvent, Motion, Rule, Time};
 
-use crate::{Error, Event, Handler, Next};
+use crate::{Error, Event, Handler, Interruption, Next};
 
 /// More deadlines than this in one `finish` are a handler's mistake.
 const MOST_DEADLINES: usize = 100_000;
@@ -104,7 +104,7 @@ impl<'h> Simulated<'h> {
 
     /// Tells of an interruption, such as the system being suspended.
     pub fn interrupt(&mut self) {
-        self.tell(Event::Interrupted(self.now));
+        self.tell(Event::Interrupted(self.now, Interruption::Left));
     }
 
     /// Does what a waker does on a real platform.
@@ -253,12 +253,13 @@ mod tests {
                         return Next::Wait(Some(time));
                     }
                 }
-                Event::Disconnected(time, _) | Event::Interrupted(time) | Event::Stopping(time) => {
+                Event::Disconnected(time, _) | Event::Interrupted(time, _) | Event::Stopping(time) => {
                     if mem::take(&mut self.holds) {
                         push(time, Key::B, Motion::Release);
                     }
                 }
-                Event::Connected(..) | Event::Refused(..) | Event::Ready | Event::Woken(_) => {}
+                Event::Connected(..) | Event::Refused(..) | Event::Ready => {}
+                Event::Focus(..) | Event::Woken(_) => {}
             }
             if !matches!(event, Event::Key(_) | Event::Deadline(_)) {
                 let text = format!("{event:?}");

@@ -6,6 +6,7 @@
 
 mod bits;
 mod devices;
+mod examination;
 mod keyboard;
 mod keycodes;
 mod record;
@@ -24,19 +25,13 @@ use rustix::fs::inotify;
 use rustix::io::Errno;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-pub use devices::{Device, Excluded, Kind, list};
+pub use devices::list;
+pub use examination::examine;
 pub use waker::Waker;
 
-use crate::{Error, Event, Handler, Next};
+use crate::{Device, Error, Event, Handler, Next, Options};
 use keyboard::{Keyboard, Moved};
 use uinput::Output;
-
-/// What `run` and `list` may be told.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Options {
-    /// Read keyboards that programs have made, too.
-    pub read_virtual: bool,
-}
 
 /// How long a keyboard that appears may have keys down, or rights that udev has yet to give.
 const PATIENCE_MS: u16 = 2000;

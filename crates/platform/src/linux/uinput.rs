@@ -21,7 +21,8 @@ use crate::Error;
 /// How the physical path of our devices begins: no keyrx reads the keys of another.
 pub const PHYS: &str = "keyrx/";
 
-const NODE: &str = "/dev/uinput";
+/// What keys are sent through.
+pub const NODE: &str = "/dev/uinput";
 
 /// Room for the records of one write; more are written in several.
 const BUFFER: usize = 64 * record::SIZE;

@@ -3,6 +3,9 @@
 //! Keys are known by scan code, so that no layout has a say. A key that has none is known, and sent, by its virtual
 //! key alone. For the others the virtual key of a US keyboard is sent along: Windows works it out itself, but Wine 8
 //! takes it as it is given.
+//!
+//! Scan codes are those of Microsoft's table (learn.microsoft.com, "Keyboard Input Overview"), as the kernel hands
+//! them out: without the break bit, an E0 before them as the flag "extended".
 
 use keyrx_engine::Key;
 
@@ -17,8 +20,122 @@ pub struct Code {
     pub virtual_key: u8,
 }
 
+impl Code {
+    /// Whether the key can only be sent by its virtual key: it has no scan code, or one that means another key when
+    /// it is sent. Pause is E1 1D 45, of which SendInput can send no prefix, and a bare 45 is NumLock; that NumLock
+    /// comes as E0 45 is an invention of the hook's.
+    pub fn is_sent_by_virtual_key(self) -> bool {
+        matches!(self.scan, 0 | 0x45)
+    }
+}
+
 /// Extended scan codes are written with this bit.
 const E0: u16 = 0x100;
+
+/// Unnamed keys without a scan code are numbered from here by their virtual key; those with one, by `E0 | scan`.
+const UNNAMED_BY_VIRTUAL_KEY: u16 = 0x200;
+
+const VK_NUMLOCK: u32 = 0x90;
+const VK_PAUSE: u32 = 0x13;
+
+/// The key of a scan code, or of a virtual key where there is no scan code. `None` for what is no key.
+pub fn key(scan: u32, is_extended: bool, virtual_key: u32) -> Option<Key> {
+    let named = match (scan, is_extended, virtual_key) {
+        (0, ..) => return by_virtual_key(u8::try_from(virtual_key).ok()?, is_extended),
+        // Both have 45, and which of them is the extended one depends on where one looks (hook, message, raw input).
+        (0x45, _, VK_PAUSE) => Some(Key::Pause),
+        (0x45, _, VK_NUMLOCK) => Some(Key::NumLock),
+        _ => {
+            let code = usize::try_from(scan).ok()?;
+            let code = if is_extended { code | usize::from(E0) } else { code };
+            BY_SCAN.get(code).copied().flatten()
+        }
+    };
+    let unnamed = || {
+        let scan = u16::try_from(scan).ok().filter(|scan| *scan < E0)?;
+        Key::unnamed(if is_extended { scan | E0 } else { scan })
+    };
+    named.or_else(unnamed)
+}
+
+fn by_virtual_key(virtual_key: u8, is_extended: bool) -> Option<Key> {
+    // Programs send these without saying which side is meant.
+    let virtual_key = match (virtual_key, is_extended) {
+        (0x00 | 0xFF, _) => return None,
+        (0x10, _) => 0xA0,
+        (0x11, false) => 0xA2,
+        (0x11, true) => 0xA3,
+        (0x12, false) => 0xA4,
+        (0x12, true) => 0xA5,
+        (virtual_key, _) => virtual_key,
+    };
+    let rows = || TABLE.iter().filter(|(.., known)| *known == virtual_key);
+    let row = rows().find(|(_, scan, _)| (scan & E0 != 0) == is_extended).or_else(|| rows().next());
+    match row {
+        Some((key, ..)) => Some(*key),
+        None => Key::unnamed(UNNAMED_BY_VIRTUAL_KEY | u16::from(virtual_key)),
+    }
+}
+
+/// The code of a key; `None` for a key that Windows does not know.
+pub fn code(key: Key) -> Option<Code> {
+    if let Some(number) = key.unnamed_code() {
+        let [high, low] = number.to_be_bytes();
+        return Some(match high {
+            0 | 1 => Code { scan: low, is_extended: high == 1, virtual_key: 0 },
+            _ => Code { scan: 0, is_extended: false, virtual_key: low },
+        });
+    }
+    CODE_OF.get(key.index()).copied().flatten()
+}
+
+/// Whether no release is to be expected from a key that is pressed under this virtual key: an IME switches with it,
+/// and Windows keeps the release to itself, or the keyboard never sends one. (VK_DBE_ALPHANUMERIC to
+/// VK_DBE_NOROMAN, on Japanese keyboards; Hangul and Hanja where they are keys of their own.)
+pub fn has_no_release(scan: u32, is_extended: bool, virtual_key: u32) -> bool {
+    let is_korean =
+        matches!((scan, is_extended, virtual_key), (0x71 | 0xF1, false, 0x19) | (0x72 | 0xF2, false, 0x15));
+    matches!(virtual_key, 0xF0..=0xF6) || is_korean
+}
+
+/// The same key under another scan code: PrintScreen with Alt (SysRq), Pause with Ctrl (Break), RShift, which the
+/// hook calls extended though no keyboard does, and the Korean keys of PS/2 keyboards.
+const ALIASES: [(Key, u16); 5] = [
+    (Key::PrintScreen, 0x54),
+    (Key::Pause, E0 | 0x46),
+    (Key::RShift, E0 | 0x36),
+    (Key::Hanja, 0xF1),
+    (Key::Hangeul, 0xF2),
+];
+
+#[expect(clippy::indexing_slicing, reason = "evaluated while compiling, where a panic is an error")]
+static BY_SCAN: [Option<Key>; 0x200] = {
+    let mut keys = [None; 0x200];
+    let mut row = 0;
+    while row < TABLE.len() {
+        keys[TABLE[row].1 as usize] = Some(TABLE[row].0);
+        row += 1;
+    }
+    row = 0;
+    while row < ALIASES.len() {
+        keys[ALIASES[row].1 as usize] = Some(ALIASES[row].0);
+        row += 1;
+    }
+    keys[0] = None;
+    keys
+};
+
+#[expect(clippy::indexing_slicing, reason = "evaluated while compiling, where a panic is an error")]
+static CODE_OF: [Option<Code>; Key::NAMED] = {
+    let mut codes = [None; Key::NAMED];
+    let mut row = 0;
+    while row < TABLE.len() {
+        let (key, scan, virtual_key) = TABLE[row];
+        codes[key.index()] = Some(Code { scan: scan as u8, is_extended: scan & E0 != 0, virtual_key });
+        row += 1;
+    }
+    codes
+};
 
 /// By key: the scan code (0: none) and the virtual key.
 const TABLE: &[(Key, u16, u8)] = &[
@@ -184,3 +301,89 @@ const TABLE: &[(Key, u16, u8)] = &[
     (Key::MediaPlay, 0, 0xFA),
     (Key::ZoomToggle, 0, 0xFB),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(scan: u32, is_extended: bool) -> Option<Key> {
+        key(scan, is_extended, 0)
+    }
+
+    #[test]
+    fn every_key_of_the_table_reads_as_it_is_written() {
+        for &(row, scan, virtual_key) in TABLE {
+            let code = code(row).unwrap();
+            let read = key(u32::from(code.scan), code.is_extended, u32::from(virtual_key));
+            assert_eq!(read, Some(row), "{row}: {scan:#x}");
+        }
+        let mut keys = TABLE.iter().map(|(key, ..)| key).collect::<Vec<_>>();
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), TABLE.len(), "a key is in the table twice");
+    }
+
+    #[test]
+    fn no_two_keys_have_one_scan_code() {
+        let mut codes = TABLE.iter().map(|(_, scan, _)| scan).filter(|scan| **scan != 0).collect::<Vec<_>>();
+        codes.sort();
+        let count = codes.len();
+        codes.dedup();
+        assert_eq!(codes.len(), count);
+    }
+
+    #[test]
+    fn extended_keys_are_told_apart() {
+        assert_eq!((named(0x1C, false), named(0x1C, true)), (Some(Key::Enter), Some(Key::NumpadEnter)));
+        assert_eq!((named(0x1D, false), named(0x1D, true)), (Some(Key::LCtrl), Some(Key::RCtrl)));
+        assert_eq!((named(0x47, false), named(0x47, true)), (Some(Key::Numpad7), Some(Key::Home)));
+        assert_eq!((named(0x35, false), named(0x35, true)), (Some(Key::Slash), Some(Key::NumpadDivide)));
+    }
+
+    #[test]
+    fn pause_and_numlock_are_known_by_virtual_key_whichever_is_extended() {
+        for is_extended in [false, true] {
+            assert_eq!(key(0x45, is_extended, VK_PAUSE), Some(Key::Pause));
+            assert_eq!(key(0x45, is_extended, VK_NUMLOCK), Some(Key::NumLock));
+        }
+        assert_eq!(key(0x46, true, 0x03), Some(Key::Pause), "Ctrl+Pause");
+        assert!(code(Key::Pause).unwrap().is_sent_by_virtual_key());
+        assert!(code(Key::NumLock).unwrap().is_sent_by_virtual_key());
+        assert!(!code(Key::A).unwrap().is_sent_by_virtual_key());
+    }
+
+    #[test]
+    fn other_codes_of_a_key_are_that_key() {
+        assert_eq!(named(0x54, false), Some(Key::PrintScreen));
+        assert_eq!(named(0x36, true), Some(Key::RShift));
+        assert_eq!((named(0xF1, false), named(0xF2, false)), (Some(Key::Hanja), Some(Key::Hangeul)));
+    }
+
+    #[test]
+    fn a_key_without_a_scan_code_is_known_by_its_virtual_key() {
+        assert_eq!(key(0, false, 0xAF), Some(Key::VolumeUp));
+        assert_eq!(key(0, false, 0x29), Some(Key::Select));
+        assert_eq!((key(0, false, 0x0D), key(0, true, 0x0D)), (Some(Key::Enter), Some(Key::NumpadEnter)));
+        assert_eq!((key(0, false, 0x11), key(0, true, 0x12)), (Some(Key::LCtrl), Some(Key::RAlt)));
+        assert_eq!(key(0, false, 0xFF), None);
+    }
+
+    #[test]
+    fn unnamed_keys_keep_their_codes() {
+        for (scan, is_extended) in [(0x5A, false), (0x6F, true), (0x7F, true)] {
+            let key = named(scan, is_extended).unwrap();
+            assert_eq!(key.name(), None);
+            assert_eq!(code(key), Some(Code { scan: scan as u8, is_extended, virtual_key: 0 }));
+        }
+        let key = key(0, false, 0xF9).unwrap();
+        assert_eq!(code(key), Some(Code { scan: 0, is_extended: false, virtual_key: 0xF9 }));
+    }
+
+    #[test]
+    fn keys_of_an_ime_send_no_release() {
+        assert!(has_no_release(0x3A, false, 0xF0) && has_no_release(0x29, false, 0xF4));
+        assert!(has_no_release(0x72, false, 0x15) && has_no_release(0x71, false, 0x19));
+        assert!(!has_no_release(0x38, true, 0x15), "the right Alt of a Korean layout");
+        assert!(!has_no_release(0x3A, false, 0x14));
+    }
+}

@@ -1,0 +1,29 @@
+//! How the system and the user tell a running keyrx to stop or to read its keymap again: signals.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::Signal;
+
+/// Tells of signals from now on. The first one to stop is told, the second ends the process at once.
+pub fn watch(tell: impl Fn(Signal) + Send + Sync + 'static) -> io::Result<()> {
+    let stopping = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::flag::register_conditional_shutdown(signal, 130, stopping.clone())?;
+        signal_hook::flag::register(signal, stopping.clone())?;
+    }
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    // A program in a terminal ends with it; a daemon reads its keymap again.
+    let has_terminal = std::fs::File::open("/dev/tty").is_ok();
+    thread::Builder::new().name("signals".into()).spawn(move || {
+        for signal in signals.forever() {
+            tell(if signal == SIGHUP && !has_terminal { Signal::Reload } else { Signal::Stop });
+        }
+    })?;
+    Ok(())
+}

@@ -1,0 +1,48 @@
+//! Faults on demand, for tests: a switch that no manual mentions.
+//!
+//! `KEYRX_CHAOS=unhook`: when the event `Local\keyrx-chaos-unhook` is set, the hook is removed behind the back of all
+//! that watches it. `KEYRX_CHAOS=stall-output`: the output thread sends only while the event
+//! `Local\keyrx-chaos-stall-output` is set, which it is not at the start.
+
+use std::os::windows::io::{AsRawHandle, OwnedHandle};
+use std::sync::Arc;
+
+use windows_sys::Win32::Foundation::HANDLE;
+use windows_sys::Win32::System::Threading::{INFINITE, WaitForSingleObject};
+use windows_sys::w;
+
+use super::waker::{self, Reset};
+
+/// The fault that is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Chaos {
+    unhook: Option<Arc<OwnedHandle>>,
+    stall: Option<Arc<OwnedHandle>>,
+}
+
+impl Chaos {
+    /// What the environment asks for.
+    pub fn from_environment() -> Chaos {
+        let asked = std::env::var("KEYRX_CHAOS").unwrap_or_default();
+        let event = |is_asked: bool, name, reset| {
+            is_asked.then(|| waker::event(name, reset).ok().map(Arc::new)).flatten()
+        };
+        Chaos {
+            unhook: event(asked == "unhook", w!("Local\\keyrx-chaos-unhook"), Reset::ByTheWait),
+            stall: event(asked == "stall-output", w!("Local\\keyrx-chaos-stall-output"), Reset::ByHand),
+        }
+    }
+
+    /// What is set when the hook is to be removed.
+    pub fn unhook(&self) -> Option<HANDLE> {
+        self.unhook.as_ref().map(|event| event.as_raw_handle())
+    }
+
+    /// Waits as long as sending is to stall.
+    pub fn stall(&self) {
+        if let Some(event) = &self.stall {
+            // SAFETY: the handle is open as long as we are.
+            unsafe { WaitForSingleObject(event.as_raw_handle(), INFINITE) };
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Keyboards of Windows: a low-level hook in, SendInput out.
+//!
+//! The thread that calls `run` is the hook thread. The system calls the hook while that thread looks for messages
+//! (`hook.rs`, `desk.rs`), the handler decides inside of that call (`gate.rs`), and what is to be sent goes through a
+//! ring to the output thread (`output.rs`, `send_input.rs`). Nothing on the way of a key waits, locks, allocates or
+//! asks the system anything. `witness.rs` sees to it that the hook is not lost without our knowing.
+
+mod chaos;
+mod clock;
+pub mod console;
+mod correlator;
+mod desk;
+mod desktop;
+mod devices;
+mod examination;
+mod focus;
+mod gate;
+mod hook;
+mod keyboards;
+mod keycodes;
+mod output;
+mod priority;
+mod process;
+mod registry;
+mod send_input;
+mod timer;
+mod waker;
+mod window;
+mod witness;
+
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::ptr::null_mut;
+use std::sync::mpsc::{Receiver, Sender as Tell, channel};
+use std::thread;
+
+use windows_sys::Win32::Foundation::WAIT_OBJECT_0;
+use windows_sys::Win32::System::Threading::INFINITE;
+use windows_sys::Win32::UI::WindowsAndMessaging::{
+    DispatchMessageW, MSG, MWMO_INPUTAVAILABLE, MsgWaitForMultipleObjectsEx, PM_REMOVE, PeekMessageW,
+    QS_ALLINPUT,
+};
+
+pub use devices::list;
+pub use examination::examine;
+pub use waker::Waker;
+
+use crate::{Error, Event, Focus, Handler, Options};
+use chaos::Chaos;
+use desk::Desk;
+use devices::Listed;
+use focus::Follower;
+use hook::{Current, DesktopSwitches};
+use send_input::{Sender, Stamp};
+use timer::Timer;
+use window::Window;
+
+/// Maps the keys of all keyboards as `handler` says, until it says stop.
+///
+/// An error means that no key is touched any more: the keyboards work as they do without keyrx.
+pub fn run(handler: &mut dyn Handler, waker: &Waker, options: &Options) -> Result<(), Error> {
+    priority::keep_process_at_full_speed();
+    priority::raise_this_thread();
+    let chaos = Chaos::from_environment();
+    let stamp = Stamp { nonce: nonce(), mask_key: options.mask_key };
+    let (mut outlet, inlet) = output::ring();
+    // What is declared first goes last: keys are sent until the hook is out, and then released.
+    let sender = Sender::start(inlet, stamp, chaos.clone()).map_err(doing("start a thread"))?;
+    outlet.wakes(sender.thread());
+    let desk = Desk::new(handler, outlet, stamp.nonce, options.injected, options.mask_key != 0);
+    let _current = Current::set(&desk);
+    let mut this = Loop::new(&desk)?;
+    pump(); // makes the queue of messages, without which the hook would be dead from the start
+    desk.found(devices::listed().map_err(doing("list the keyboards"))?);
+    desk.hook()?;
+    desk.tell(Event::Ready);
+    let result = loop {
+        if let Err(error) = this.turn(waker, &chaos) {
+            break Err(error);
+        }
+        if desk.is_stopped() {
+            break Ok(());
+        }
+    };
+    desk.tell(Event::Stopping(clock::now()));
+    desk.unhook(); // the keyboards are plain ones from here on
+    result
+}
+
+/// What the loop has beside the desk.
+struct Loop<'a, 'b> {
+    desk: &'a Desk<'b>,
+    timer: Timer,
+    /// Set when one of our threads has something to tell.
+    news: Waker,
+    listed: (Tell<Vec<Listed>>, Receiver<Vec<Listed>>),
+    focused: (Tell<Focus>, Receiver<Focus>),
+    /// Follows the focus, if the handler needs that.
+    follower: Option<Follower>,
+    _window: Window,
+    _switches: DesktopSwitches,
+}
+
+impl<'a, 'b> Loop<'a, 'b> {
+    fn new(desk: &'a Desk<'b>) -> Result<Loop<'a, 'b>, Error> {
+        let window = Window::open().map_err(doing("make a window"))?;
+        window.listen_to_keyboards().map_err(doing("listen to raw input"))?;
+        window.listen_to_sessions();
+        Ok(Loop {
+            desk,
+            timer: Timer::new().map_err(doing("make a timer"))?,
+            news: Waker::new()?,
+            listed: channel(),
+            focused: channel(),
+            follower: None,
+            _window: window,
+            _switches: DesktopSwitches::follow(),
+        })
+    }
+
+    /// Does what there is to do, and sleeps until there is more.
+    fn turn(&mut self, waker: &Waker, chaos: &Chaos) -> Result<(), Error> {
+        pump(); // keys first, then what is due
+        self.desk.follow_up()?;
+        self.desk.fire_deadline();
+        if self.desk.take_other_keyboards() {
+            self.list_keyboards();
+        }
+        self.follow_focus();
+        if self.desk.is_stopped() {
+            return Ok(());
+        }
+        self.timer.set(self.desk.next_moment());
+        let chaos = chaos.unhook();
+        let handles = [waker.handle(), self.news.handle(), self.timer.handle(), chaos.unwrap_or_default()];
+        let count = if chaos.is_some() { 4 } else { 3 };
+        // SAFETY: as many handles as are said, each open as long as its owner, who outlives the call.
+        let woken = unsafe {
+            MsgWaitForMultipleObjectsEx(count, handles.as_ptr(), INFINITE, QS_ALLINPUT, MWMO_INPUTAVAILABLE)
+        };
+        match woken.wrapping_sub(WAIT_OBJECT_0) {
+            0 => self.desk.woken(),
+            1 => self.take_news(),
+            2 => self.timer.went_off(),
+            3 if chaos.is_some() => self.desk.unhook(),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Has the keyboards listed, by a thread that may take its time.
+    fn list_keyboards(&self) {
+        let (tell, news) = (self.listed.0.clone(), self.news.clone());
+        // Without the thread the list stays as it is until a keyboard comes or goes again.
+        let _ = thread::Builder::new().name("keyboards".into()).spawn(move || {
+            if let Ok(listed) = devices::listed() {
+                // The loop is gone when keyrx ends.
+                let _ = tell.send(listed);
+                news.wake();
+            }
+        });
+    }
+
+    fn follow_focus(&mut self) {
+        let was_pressed = self.desk.take_pressed();
+        match (&self.follower, self.desk.needs().focus) {
+            (Some(follower), true) if was_pressed => follower.look_again(),
+            (None, true) => self.follower = Follower::start(self.focused.0.clone(), self.news.clone()).ok(),
+            (Some(_), false) => self.follower = None,
+            _ => {}
+        }
+    }
+
+    fn take_news(&mut self) {
+        while let Ok(focus) = self.focused.1.try_recv() {
+            self.desk.tell(Event::Focus(clock::now(), &focus));
+        }
+        while let Ok(listed) = self.listed.1.try_recv() {
+            self.desk.found(listed);
+        }
+    }
+}
+
+/// Takes all messages there are; meanwhile the system calls the hook.
+fn pump() {
+    let mut message = MSG::default();
+    // SAFETY: a message is written to where it is said; no window means all of this thread's.
+    while unsafe { PeekMessageW(&mut message, null_mut(), 0, 0, PM_REMOVE) } != 0 {
+        // SAFETY: the message was just taken from the queue.
+        unsafe { DispatchMessageW(&message) };
+    }
+}
+
+/// What stands beside our keys, so that we know them: random, so that no other program has it by chance.
+fn nonce() -> usize {
+    RandomState::new().hash_one("keyrx") as usize | 1
+}
+
+/// Says what was tried when the system fails.
+fn doing(what: &str) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::System { doing: what.into(), source }
+}

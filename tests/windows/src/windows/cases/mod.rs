@@ -1,0 +1,98 @@
+//! The cases, by what they are about, and how they are run.
+
+mod burst;
+mod faults;
+mod harness;
+mod keys;
+mod modifiers;
+mod others;
+mod regressions;
+mod reload;
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use super::scene::{Disturbed, Scene};
+
+/// How often a case is tried when the machine was too busy to type in time.
+const TRIES: u32 = 5;
+
+/// Something that holds of keyrx on Windows.
+pub struct Case {
+    /// What holds, in words.
+    pub name: &'static str,
+    pub run: fn(&mut Scene),
+}
+
+fn all() -> impl Iterator<Item = &'static Case> {
+    let groups = [
+        harness::CASES,
+        keys::CASES,
+        modifiers::CASES,
+        others::CASES,
+        burst::CASES,
+        reload::CASES,
+        faults::CASES,
+        regressions::CASES,
+    ];
+    groups.into_iter().flatten()
+}
+
+/// Runs the cases that are asked for and closes with the counts.
+pub fn run(keyrx: &Path, words: &[&str]) -> ExitCode {
+    panic::set_hook(Box::new(|info| PLACE.set(info.location().map(ToString::to_string).unwrap_or_default())));
+    let (mut passed, mut failed) = (0, 0);
+    for case in all().filter(|case| words.is_empty() || words.iter().any(|word| case.name.contains(word))) {
+        let begin = Instant::now();
+        let result = attempt(case, keyrx);
+        let took = begin.elapsed().as_millis();
+        match result {
+            Ok(()) => {
+                passed += 1;
+                println!("ok     {} ({took} ms)", case.name);
+            }
+            Err(why) => {
+                failed += 1;
+                println!("FAILED {} ({took} ms)\n{why}", case.name);
+            }
+        }
+    }
+    println!("{passed} passed, {failed} failed");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+thread_local! {
+    /// Where the last failure happened.
+    static PLACE: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Runs one case; an error is what a reader of the report needs.
+fn attempt(case: &Case, keyrx: &Path) -> Result<(), String> {
+    for _ in 0..TRIES {
+        let mut scene = None;
+        let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
+            let scene = scene.insert(Scene::new(keyrx));
+            (case.run)(scene);
+            scene.close();
+        }));
+        match outcome {
+            Ok(()) => return Ok(()),
+            Err(cause) if cause.is::<Disturbed>() => {}
+            Err(cause) => {
+                let log = scene.as_mut().map(|scene| scene.log().to_owned()).unwrap_or_default();
+                let text = format!("{}\nat {}\nkeyrx said:\n{log}", message(&*cause), PLACE.take());
+                return Err(text.lines().map(|line| format!("       {line}\n")).collect());
+            }
+        }
+    }
+    Err(format!("       the machine was too busy to type in time, {TRIES} times"))
+}
+
+fn message(cause: &(dyn Any + Send)) -> String {
+    let text = cause.downcast_ref::<String>().cloned();
+    text.or_else(|| cause.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default()
+}

@@ -1,0 +1,29 @@
+//! Keys that other programs send: remote desktops, on-screen keyboards, AutoHotkey.
+
+use super::Case;
+
+const KEYMAP: &str = r#"map("A", "B"); map("CapsLock", tap_hold("Escape", "LCtrl"));"#;
+
+pub const CASES: &[Case] = &[
+    Case {
+        name: "the keys of other programs pass as they are unless the settings say otherwise",
+        run: |scene| {
+            scene.keyrx_with(KEYMAP, &[]);
+            scene.check_native("+A 30 -A 30 +CapsLock 20 +C -C 20 -CapsLock");
+        },
+    },
+    Case {
+        name: "injected = \"pass\": the keys of other programs pass as they are",
+        run: |scene| {
+            scene.keyrx_with(KEYMAP, &[("KEYRX_INJECTED", "pass")]);
+            scene.check_native("+A 30 -A 30 +CapsLock 20 +C -C 20 -CapsLock");
+        },
+    },
+    Case {
+        name: "injected = \"map\": the keys of other programs are mapped",
+        run: |scene| {
+            scene.keyrx_with(KEYMAP, &[("KEYRX_INJECTED", "map")]);
+            scene.check("+A 30 -A", "+B @30 -B");
+        },
+    },
+];
