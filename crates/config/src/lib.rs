@@ -67,6 +67,11 @@ impl Loaded {
     }
 }
 
+/// What to say of a name that no key has, such as which keys it may be meant for.
+pub fn advice_on_key(name: &str) -> Option<String> {
+    word::source_key(name).err()?.label
+}
+
 /// Reads a keymap file and the files that it loads.
 pub fn load(path: &Path) -> Loaded {
     script::run(script::Entry::File(path))

@@ -29,6 +29,7 @@ pub struct Engine {
     keymap: Box<Keymap>,
     offered: Option<Offered>,
     retired: Option<Box<Keymap>>,
+    is_paused: bool,
     now: Time,
     /// How many presses there have been: for retro tap.
     presses: u32,
@@ -87,6 +88,7 @@ impl Engine {
             keymap: Box::new(keymap),
             offered: None,
             retired: None,
+            is_paused: false,
             now: Time::ZERO,
             presses: 0,
             pending: Pending::new(nothing),
@@ -154,9 +156,9 @@ impl Engine {
         self.held.is_empty() && self.pending.is_empty()
     }
 
-    /// Whether a key's press has come in and its release has not.
-    pub fn is_down(&self, device: DeviceId, key: Key) -> bool {
-        self.is_source_down(Source { key, device })
+    /// Whether every key passes through.
+    pub fn is_paused(&self) -> bool {
+        self.is_paused
     }
 
     /// Takes one input, pushes what is to be done, and returns the moment at which it must be called again if
@@ -178,11 +180,16 @@ impl Engine {
                 self.run_until(time, effects);
                 self.release_all(effects);
             }
-            Input::Reset(time) => {
+            Input::Pause(time) => {
                 self.run_until(time, effects);
                 self.release_all(effects);
                 self.situation.layers = Layers::new();
                 self.situation.custom = Custom::NONE;
+                self.is_paused = true;
+            }
+            Input::Resume(time) => {
+                self.run_until(time, effects);
+                self.is_paused = false;
             }
             Input::InputMethod(time, is_open) => {
                 self.run_until(time, effects);
@@ -228,7 +235,7 @@ impl Engine {
     fn arrive(&mut self, event: KeyEvent, effects: &mut dyn Effects) {
         if event.motion == Motion::Press {
             // A press of a key that is down: its release was lost, and happens now.
-            if self.is_source_down(event.into()) {
+            if self.is_down(event.into()) {
                 self.enter(KeyEvent { motion: Motion::Release, ..event }, effects);
             }
             self.presses = self.presses.wrapping_add(1);
@@ -262,7 +269,7 @@ impl Engine {
     }
 
     /// Whether a key is down, by the last event of it that came in.
-    fn is_source_down(&self, source: Source) -> bool {
+    fn is_down(&self, source: Source) -> bool {
         self.pending.is_down(source).unwrap_or_else(|| self.held.find(source).is_some())
     }
 
@@ -317,7 +324,8 @@ impl Engine {
 
     fn press(&mut self, Waiting { event, presses }: Waiting, effects: &mut dyn Effects) {
         let source = Source::from(event);
-        let Some(mapping) = self.situation.look_up(&self.keymap, source) else {
+        let mapping = if self.is_paused { None } else { self.situation.look_up(&self.keymap, source) };
+        let Some(mapping) = mapping else {
             self.typed.record_if(event.key.modifier().is_empty(), source, event.time);
             let pass = Action::Key(event.key);
             return self.begin(source, pass, false, AtRelease::Nothing, None, Rule::Unmapped, effects);
@@ -448,7 +456,7 @@ impl Engine {
         let waiting = self.pending.queue.as_slice().iter().map(|waiting| waiting.event.into());
         held.chain(undecided)
             .chain(waiting)
-            .find(|source| source.device == device && self.is_source_down(*source))
+            .find(|source| source.device == device && self.is_down(*source))
     }
 
     /// What is held ends, the latest first; what is pending is dropped; keys that are down are forgotten.

@@ -84,8 +84,11 @@ pub enum Input {
     /// Every output key we hold is released, pending decisions are dropped, keys still down are forgotten.
     /// Locks and toggled layers stay.
     ReleaseAll(Time),
-    /// As `ReleaseAll`, and locks, toggled and switched layers are cleared as well.
-    Reset(Time),
+    /// As `ReleaseAll`, and locks, toggled and switched layers are cleared as well. Until `Resume` every key passes
+    /// through.
+    Pause(Time),
+    /// Keys that are pressed from now on are mapped; those that are down stay what they are.
+    Resume(Time),
     /// The focused window's input method was opened or closed.
     InputMethod(Time, bool),
 }

@@ -152,9 +152,10 @@ keys! {
     Again = "Again" | "AGIN";
     Props = "Props";
     Fn = "Fn";
-    Katakana = "Katakana" | "カタカナ" | "Lang3";
+    Lang3 = "Lang3";
     Hiragana = "Hiragana" | "ひらがな" | "Lang4";
-    KatakanaHiragana = "KatakanaHiragana" | "カタカナひらがな" | "KanaMode";
+    // 1.x means the one key of Japanese keyboards by either name; a key of its own for Katakana is `Lang3`.
+    KatakanaHiragana = "KatakanaHiragana" | "カタカナひらがな" | "KanaMode" | "Katakana" | "カタカナ";
     Henkan = "Henkan" | "変換" | "Convert";
     Muhenkan = "Muhenkan" | "無変換" | "NonConvert";
     Yen = "Yen" | "円" | "¥" | "IntlYen";

@@ -179,7 +179,8 @@ enum Op {
     Deadline,
     Unplug(usize),
     ReleaseAll,
-    Reset,
+    Pause,
+    Resume,
     InputMethod(bool),
     Offer(Plan),
 }
@@ -196,7 +197,8 @@ fn op() -> impl Strategy<Value = Op> {
         3 => Just(Op::Deadline),
         1 => device.prop_map(Op::Unplug),
         1 => Just(Op::ReleaseAll),
-        1 => Just(Op::Reset),
+        1 => Just(Op::Pause),
+        2 => Just(Op::Resume),
         1 => any::<bool>().prop_map(Op::InputMethod),
         1 => plan().prop_map(Op::Offer),
     ]
@@ -278,10 +280,11 @@ impl Bench {
                 self.step(Input::ReleaseAll(self.time));
                 assert!(self.out.is_empty() && self.engine.is_idle());
             }
-            Op::Reset => {
-                self.step(Input::Reset(self.time));
+            Op::Pause => {
+                self.step(Input::Pause(self.time));
                 assert!(self.out.is_empty() && self.engine.is_idle());
             }
+            Op::Resume => self.step(Input::Resume(self.time)),
             Op::InputMethod(is_open) => self.step(Input::InputMethod(self.time, *is_open)),
             Op::Offer(plan) => {
                 self.engine.offer(plan.build(), self.time);

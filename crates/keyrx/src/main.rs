@@ -9,6 +9,7 @@ mod devices;
 mod doctor;
 mod explain;
 mod instance;
+mod logging;
 mod paths;
 mod run;
 mod scenario;
@@ -16,6 +17,7 @@ mod session;
 mod signals;
 mod simulate;
 mod test;
+mod watch;
 
 use std::process::ExitCode;
 

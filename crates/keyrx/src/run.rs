@@ -7,43 +7,50 @@
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use keyrx_config::{Loaded, Severity};
 use keyrx_engine::{Keymap, KeymapBuilder};
 use keyrx_platform::native::{self, Waker};
 use keyrx_platform::{Injected, Options};
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
 use crate::cli::Exit;
 use crate::instance::Instance;
+use crate::logging::Logging;
 use crate::session::{Command, Session};
 use crate::signals::{self, Signal};
+use crate::watch::{Change, Watch};
 
-/// An editor writes a file in several steps; the keymap is read when it has been quiet for so long.
+/// An editor writes a file in several steps: it is looked at so long after a hint, and again until it stays the same.
 const QUIET: Duration = Duration::from_millis(50);
 
 /// What wakes the control thread.
 enum Cause {
     Signal(Signal),
-    /// A file in one of the watched directories changed.
-    Changed(Vec<PathBuf>),
+    /// Something happened near the keymap's files.
+    Hint(notify::Event),
 }
 
 pub fn run(config: &Path) -> Result<Exit> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
-    let options = options()?;
+    let options = match options() {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("keyrx: {error}");
+            return Ok(Exit::Usage);
+        }
+    };
+    let _logging = Logging::start()?;
     let config = std::path::absolute(config)?;
     let _instance = Instance::acquire()?;
     let (causes, caused) = channel();
     let signals = causes.clone();
     // The control thread is gone when keyrx ends.
     signals::watch(move |signal| drop(signals.send(Cause::Signal(signal))))?;
-    let mut files = Files::watch(causes)?;
+    let mut watch = Watch::new(move |event| drop(causes.send(Cause::Hint(event))))?;
 
     let loaded = keyrx_config::load(&config);
-    files.follow(&loaded.files);
+    watch.follow(&loaded.files);
     let keymap = accept(&config, loaded).unwrap_or_else(|| {
         tracing::warn!("keys pass through until the keymap is mended");
         KeymapBuilder::new().build()
@@ -51,7 +58,7 @@ pub fn run(config: &Path) -> Result<Exit> {
 
     let waker = Waker::new()?;
     let (commands, commanded) = channel();
-    let control = Control { config, files, caused, commands, waker: waker.clone() };
+    let control = Control { config, watch, caused, commands, waker: waker.clone() };
     thread::Builder::new().name("control".into()).spawn(|| control.run())?;
     native::run(&mut Session::commanded(keymap, commanded), &waker, &options)?;
     tracing::info!("stopped, every key is released");
@@ -90,50 +97,10 @@ fn options() -> Result<Options> {
     Ok(options)
 }
 
-/// The files of a keymap, watched by their directories: so it is seen too when one is replaced or appears.
-struct Files {
-    watcher: RecommendedWatcher,
-    files: Vec<PathBuf>,
-    directories: Vec<PathBuf>,
-}
-
-impl Files {
-    fn watch(causes: Sender<Cause>) -> Result<Files> {
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if let Ok(event) = event
-                && !event.kind.is_access()
-            {
-                // The receiver is gone when keyrx ends.
-                let _ = causes.send(Cause::Changed(event.paths));
-            }
-        });
-        let watcher = watcher.context("the keymap's files cannot be watched")?;
-        Ok(Files { watcher, files: Vec::new(), directories: Vec::new() })
-    }
-
-    /// Watches these files from now on.
-    fn follow(&mut self, files: &[PathBuf]) {
-        self.files = files.iter().filter_map(|file| std::path::absolute(file).ok()).collect();
-        for directory in self.files.iter().filter_map(|file| file.parent()) {
-            if !self.directories.iter().any(|known| known == directory)
-                && self.watcher.watch(directory, RecursiveMode::NonRecursive).is_ok()
-            {
-                self.directories.push(directory.to_owned());
-            }
-        }
-    }
-
-    fn concern(&self, paths: &[PathBuf]) -> bool {
-        // Windows names a file as it is on the disk, whatever case was asked for.
-        let fold = |path: &Path| path.to_string_lossy().to_lowercase();
-        paths.iter().any(|path| self.files.iter().any(|file| fold(file) == fold(path)))
-    }
-}
-
 /// The control thread.
 struct Control {
     config: PathBuf,
-    files: Files,
+    watch: Watch,
     caused: Receiver<Cause>,
     commands: Sender<Command>,
     waker: Waker,
@@ -141,19 +108,30 @@ struct Control {
 
 impl Control {
     fn run(mut self) {
-        let mut is_changed = false;
+        // When the files are to be looked at: after a hint, which a later one does not put off, and after they were
+        // loaded, for they may have changed while that went on.
+        let mut look_at = Some(Instant::now() + QUIET);
         loop {
-            let cause = match is_changed {
-                true => self.caused.recv_timeout(QUIET),
-                false => self.caused.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            let cause = match look_at {
+                Some(at) => self.caused.recv_timeout(at.saturating_duration_since(Instant::now())),
+                None => self.caused.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match cause {
-                Ok(Cause::Changed(paths)) => is_changed |= self.files.concern(&paths),
-                Ok(Cause::Signal(Signal::Reload)) => is_changed = true,
+                Ok(Cause::Hint(event)) if self.watch.concerns(&event) => {
+                    look_at = look_at.or(Some(Instant::now() + QUIET));
+                }
+                Ok(Cause::Hint(_)) => {}
+                Ok(Cause::Signal(Signal::Reload)) => {
+                    self.reload();
+                    look_at = Some(Instant::now() + QUIET);
+                }
                 Ok(Cause::Signal(Signal::Stop)) => return self.command(Command::Stop),
                 Err(RecvTimeoutError::Timeout) => {
-                    is_changed = false;
-                    self.reload();
+                    let change = self.watch.check();
+                    if change == Change::Complete {
+                        self.reload();
+                    }
+                    look_at = (change != Change::None).then(|| Instant::now() + QUIET);
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -161,8 +139,9 @@ impl Control {
     }
 
     fn reload(&mut self) {
+        self.watch.before_load();
         let loaded = keyrx_config::load(&self.config);
-        self.files.follow(&loaded.files);
+        self.watch.follow(&loaded.files);
         if let Some(keymap) = accept(&self.config, loaded) {
             self.command(Command::Keymap(keymap));
         }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use keyrx_config::Loaded;
-use keyrx_engine::notation::{self, Moment};
+use keyrx_engine::notation::{self, Moment, NotationError, Problem};
 use keyrx_engine::{DeviceInfo, Time};
 
 /// A scenario file, read.
@@ -96,7 +96,8 @@ impl Scenarios {
             open: Open::Nothing,
             device: first_device(),
             out_end: Time::ZERO,
-            has_out: true,
+            is_in_case: false,
+            has_out: false,
         };
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (number, line) in (1..).zip(text.lines()) {
@@ -117,6 +118,7 @@ struct Reader {
     device: DeviceInfo,
     /// The time reached in `out`.
     out_end: Time,
+    is_in_case: bool,
     has_out: bool,
 }
 
@@ -128,9 +130,11 @@ impl Reader {
 
     fn line(&mut self, number: usize, line: &str) -> Result<(), String> {
         let is_indented = line.starts_with([' ', '\t']);
-        if self.open == Open::InlineKeymap && (is_indented || line.trim().is_empty()) {
+        let is_empty = without_comment(line).trim().is_empty();
+        if self.open == Open::InlineKeymap && (is_indented || is_empty) {
             if let Some(KeymapText::Inline { text, .. }) = self.scenarios.keymaps.last_mut() {
-                text.push_str(line);
+                // A comment of ours is none of the keymap's, but it is a line.
+                text.push_str(if is_indented { line } else { "" });
                 text.push('\n');
             }
             return Ok(());
@@ -179,25 +183,26 @@ impl Reader {
         let name = name.to_owned();
         let (input, expected) = (Vec::new(), Vec::new());
         self.scenarios.cases.push(Case { line, name, keymap, input, end: Time::ZERO, expected });
-        (self.device, self.out_end, self.has_out) = (first_device(), Time::ZERO, false);
+        (self.device, self.out_end) = (first_device(), Time::ZERO);
+        (self.is_in_case, self.has_out) = (true, false);
         Ok(())
     }
 
     fn end_case(&mut self) {
         self.open = Open::Nothing;
-        if !self.has_out
-            && let Some(line) = self.scenarios.cases.last().map(|case| case.line)
-        {
-            self.error(
-                line,
-                "this case has no `out` line; where nothing comes out, write `out` alone".into(),
-            );
+        let unanswered = self.scenarios.cases.last().filter(|_| self.is_in_case && !self.has_out);
+        if let Some(line) = unanswered.map(|case| case.line) {
+            let message = "this case has no `out` line; where nothing comes out, write `out` alone";
+            self.error(line, message.into());
         }
-        self.has_out = true;
+        self.is_in_case = false;
     }
 
     fn device(&mut self, name: &str) -> Result<(), String> {
         self.open = Open::Nothing;
+        if !self.is_in_case {
+            return Err("`device` belongs to a `case`".into());
+        }
         match name.strip_prefix('"').and_then(|name| name.strip_suffix('"')) {
             Some(name) if !name.is_empty() => self.device = DeviceInfo::named(name),
             _ => return Err("`device` needs the keyboard's name in double quotes".into()),
@@ -207,13 +212,13 @@ impl Reader {
 
     fn events(&mut self, open: Open, text: &str) -> Result<(), String> {
         self.open = open;
-        let Some(case) = self.scenarios.cases.last_mut() else {
+        let Some(case) = self.scenarios.cases.last_mut().filter(|_| self.is_in_case) else {
             return Err("`in` and `out` belong to a `case`".into());
         };
         let start = if open == Open::In { case.end } else { self.out_end };
         // A line that cannot be read is an `out` all the same.
         self.has_out |= open == Open::Out;
-        let (moments, end) = notation::parse(text, start).map_err(|error| error.to_string())?;
+        let (moments, end) = notation::parse(text, start).map_err(|error| explain(&error))?;
         if open == Open::In {
             case.input.extend(moments.into_iter().map(|moment| (self.device.clone(), moment)));
             case.end = end;
@@ -222,6 +227,15 @@ impl Reader {
             self.out_end = end;
         }
         Ok(())
+    }
+}
+
+/// What is wrong with a word, and what may be meant.
+pub fn explain(error: &NotationError) -> String {
+    let name = error.word.get(1..).filter(|_| error.problem == Problem::UnknownKey);
+    match name.and_then(keyrx_config::advice_on_key) {
+        Some(advice) => format!("{error}; {advice}"),
+        None => error.to_string(),
     }
 }
 
@@ -268,6 +282,24 @@ mod tests {
         let scenarios = Scenarios::parse(Path::new("x.keytest"), text).unwrap();
         let loaded = scenarios.keymaps[0].load(&scenarios.path);
         assert_eq!((loaded.diagnostics[0].line, loaded.diagnostics[0].file.as_str()), (3, "x.keytest"));
+    }
+
+    #[test]
+    fn what_stands_between_a_keymap_and_a_case_belongs_to_no_case() {
+        let text = "keymap a\ncase x\n  in +A\n  out +A\nkeymap b\n  in +B\n  out +B\ndevice \"K2\"\n";
+        check(text, &[":6: `in` and `out`", ":7: `in` and `out`", ":8: `device` belongs"]);
+    }
+
+    #[test]
+    fn a_comment_in_an_inline_keymap_is_a_line_of_it() {
+        let text = "keymap:\n    map(\"A\", \"B\");\n# so\n    map(\"A\", \"Nope\");\n";
+        let scenarios = Scenarios::parse(Path::new("x.keytest"), text).unwrap();
+        assert_eq!(scenarios.keymaps[0].load(&scenarios.path).diagnostics[0].line, 4);
+    }
+
+    #[test]
+    fn an_unknown_key_comes_with_the_nearest_names() {
+        check("keymap a\ncase x\n  in +Escpe\n  out\n", &["did you mean \"Escape\"?"]);
     }
 
     #[test]

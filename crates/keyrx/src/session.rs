@@ -1,11 +1,10 @@
 //! The session: what stands between a platform and the engine.
 //!
-//! It watches the emergency chord on the physical keys before anything else sees them, passes keys on while mapping
-//! is paused, and lets new keymaps in.
+//! It watches the emergency chord on the physical keys before anything else sees them, and lets new keymaps in.
 
 use std::sync::mpsc::{Receiver, TryRecvError};
 
-use keyrx_engine::{DeviceInfo, Effects, Engine, Input, Key, KeyEvent, Keymap, KeymapBuilder, Motion, Time};
+use keyrx_engine::{DeviceId, DeviceInfo, Effects, Engine, Input, Key, KeyEvent, Keymap, Motion, Time};
 use keyrx_platform::{Event, Focus, Handler, Needs, Next};
 
 /// What other threads ask of a session. They wake its platform after they have sent it.
@@ -19,10 +18,9 @@ pub enum Command {
 /// One keymap at work.
 pub struct Session {
     engine: Engine,
-    /// Passes keys through: those that are pressed while mapping is paused are its, until they come up.
-    plain: Engine,
-    is_paused: bool,
     chord: EmergencyChord,
+    /// The chord has been pressed, and the log does not know yet.
+    is_pause_untold: bool,
     commands: Option<Receiver<Command>>,
 }
 
@@ -31,9 +29,8 @@ impl Session {
     pub fn new(keymap: Keymap) -> Session {
         Session {
             engine: Engine::new(keymap),
-            plain: Engine::new(KeymapBuilder::new().build()),
-            is_paused: false,
             chord: EmergencyChord::default(),
+            is_pause_untold: false,
             commands: None,
         }
     }
@@ -43,30 +40,29 @@ impl Session {
         Session { commands: Some(commands), ..Session::new(keymap) }
     }
 
-    /// Both engines take the input.
+    /// What is not a key's event: there is time for more than the engine.
     fn step(&mut self, input: Input, effects: &mut dyn Effects) {
-        self.plain.step(input, effects);
         self.engine.step(input, effects);
         if let Some(retired) = self.engine.take_retired() {
             drop(retired);
             tracing::info!("keymap in force");
         }
+        if std::mem::take(&mut self.is_pause_untold) {
+            let what = if self.engine.is_paused() { "paused" } else { "resumed" };
+            tracing::warn!("mapping is {what} by LCtrl + Space + Escape");
+        }
     }
 
     fn key(&mut self, event: KeyEvent, effects: &mut dyn Effects) {
-        if self.chord.is_completed_by(event) {
+        let input = match self.chord.is_completed_by(event) {
+            false => Input::Key(event),
             // Its last key is swallowed: the system has a meaning for Ctrl+Escape.
-            self.is_paused = !self.is_paused;
-            // On resuming the engine knows of no key: those that are down stay plain until they come up.
-            self.engine.step(Input::Reset(event.time), effects);
-            return;
-        }
-        let is_plain = match event.motion {
-            Motion::Press => self.is_paused,
-            _ => self.is_paused || self.plain.is_down(event.device, event.key),
+            true => {
+                self.is_pause_untold = true;
+                if self.engine.is_paused() { Input::Resume(event.time) } else { Input::Pause(event.time) }
+            }
         };
-        let engine = if is_plain { &mut self.plain } else { &mut self.engine };
-        engine.step(Input::Key(event), effects);
+        self.engine.step(input, effects);
     }
 
     fn release_all(&mut self, time: Time, effects: &mut dyn Effects) {
@@ -111,7 +107,7 @@ impl Handler for Session {
             Event::Refused(info, error) => tracing::warn!("cannot read the keyboard {}: {error}", info.name),
             Event::Disconnected(time, id) => {
                 tracing::info!("keyboard gone");
-                self.chord = EmergencyChord::default();
+                self.chord.forget(id);
                 self.step(Input::Disconnected(time, id), effects);
             }
             Event::Interrupted(time, why) => {
@@ -130,8 +126,9 @@ impl Handler for Session {
                 self.step(Input::Deadline(time), effects);
             }
         }
-        // A keymap that has gone out of force with a key's event is dropped, and told of, right after it.
-        let now = self.engine.has_retired().then_some(Time::ZERO);
+        // What a key's event has left to be done is done right after it.
+        let is_work_left = self.is_pause_untold || self.engine.has_retired();
+        let now = is_work_left.then_some(Time::ZERO);
         Next::Wait(now.or(self.engine.deadline()))
     }
 }
@@ -139,7 +136,8 @@ impl Handler for Session {
 /// LCtrl + Space + Escape, on whatever keyboards.
 #[derive(Default)]
 struct EmergencyChord {
-    down: [bool; 3],
+    /// By key: the keyboards on which it is down, a bit each.
+    down: [u64; 3],
 }
 
 impl EmergencyChord {
@@ -149,7 +147,20 @@ impl EmergencyChord {
     fn is_completed_by(&mut self, event: KeyEvent) -> bool {
         let mut keys = Self::KEYS.iter().zip(&mut self.down);
         let Some((_, down)) = keys.find(|(key, _)| **key == event.key) else { return false };
-        *down = event.motion != Motion::Release;
-        event.motion == Motion::Press && self.down == [true; 3]
+        match event.motion {
+            Motion::Release => *down &= !Self::bit(event.device),
+            Motion::Press | Motion::Repeat => *down |= Self::bit(event.device),
+        }
+        event.motion == Motion::Press && self.down.iter().all(|down| *down != 0)
+    }
+
+    /// A keyboard is gone.
+    fn forget(&mut self, device: DeviceId) {
+        self.down.iter_mut().for_each(|down| *down &= !Self::bit(device));
+    }
+
+    /// Keyboards with high numbers share one.
+    fn bit(device: DeviceId) -> u64 {
+        1 << device.0.min(63)
     }
 }

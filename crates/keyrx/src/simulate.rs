@@ -105,10 +105,11 @@ pub fn play(keymap: Keymap, input: &[(DeviceInfo, Moment)]) -> Result<Vec<Effect
 /// Events in the notation, over several lines, with comments. An error begins with its line and column.
 fn read_events(text: &str) -> Result<Vec<Moment>, String> {
     let (mut events, mut time) = (Vec::new(), Time::ZERO);
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (number, line) in (1..).zip(text.lines()) {
         let (moments, end) = notation::parse(scenario::without_comment(line), time).map_err(|error| {
             let column = line.get(..error.offset).unwrap_or("").chars().count().saturating_add(1);
-            format!("{number}:{column}: {error}")
+            format!("{number}:{column}: {}", scenario::explain(&error))
         })?;
         events.extend(moments);
         time = end;

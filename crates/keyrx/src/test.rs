@@ -53,7 +53,9 @@ fn find(path: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
     let mut entries = path.read_dir()?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
     entries.sort();
     for entry in entries {
-        if entry.is_dir() || entry.extension().is_some_and(|extension| extension == "keytest") {
+        // A link to a directory may lead back here.
+        let is_directory = entry.is_dir() && !entry.is_symlink();
+        if is_directory || (entry.is_file() && entry.extension().is_some_and(|it| it == "keytest")) {
             find(&entry, files)?;
         }
     }

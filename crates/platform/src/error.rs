@@ -84,8 +84,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether a right is missing: nothing is broken, and the message says how to get it.
+    /// Whether a right, or the module that gives it a use, is missing: nothing is broken, and the message says how to get it.
     pub fn is_forbidden(&self) -> bool {
-        matches!(self, Error::OutputForbidden(_) | Error::KeyboardForbidden { .. })
+        matches!(self, Error::OutputForbidden(_) | Error::OutputMissing(_) | Error::KeyboardForbidden { .. })
     }
 }

@@ -141,7 +141,7 @@ const TABLE: &[(Key, u16)] = &[
     (Key::F11, 87),
     (Key::F12, 88),
     (Key::Ro, 89),
-    (Key::Katakana, 90),
+    (Key::Lang3, 90),
     (Key::Hiragana, 91),
     (Key::Henkan, 92),
     (Key::KatakanaHiragana, 93),
