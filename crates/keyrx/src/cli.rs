@@ -70,6 +70,9 @@ enum Command {
         /// Files, or directories to look through.
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<PathBuf>,
+        /// As data.
+        #[arg(long)]
+        json: bool,
     },
     /// Plays key events to a keymap and prints what comes out.
     Simulate(simulate::Simulate),
@@ -106,7 +109,7 @@ pub fn main() -> Exit {
         Command::Run { config } => run::run(&config),
         Command::Demo => demo::demo(),
         Command::Check { keymap, system, json } => check::check(&keymap, system, json),
-        Command::Test { paths } => test::test(&paths),
+        Command::Test { paths, json } => test::test(&paths, json),
         Command::Simulate(simulate) => simulate.run(),
         Command::Devices { json } => devices::devices(json),
         Command::Doctor { json } => doctor::doctor(json),

@@ -37,35 +37,48 @@ struct Events {
     events_file: Option<PathBuf>,
 }
 
+impl Events {
+    /// The events; what is wrong with them is said in words, with its place.
+    fn read(&self) -> Result<Vec<Moment>, String> {
+        let (name, text) = match &self.events_file {
+            Some(file) => {
+                let name = file.display().to_string();
+                let text =
+                    std::fs::read_to_string(file).map_err(|error| format!("cannot read {name}: {error}"))?;
+                (name, text)
+            }
+            None => ("--events".into(), self.events.clone().unwrap_or_default()),
+        };
+        read_events(&text).map_err(|error| format!("{name}:{error}"))
+    }
+}
+
 impl Simulate {
     pub fn run(self) -> Result<Exit> {
+        let mut out = std::io::stdout().lock();
         let mut loaded = keyrx_config::load(&self.keymap);
         for diagnostic in &loaded.diagnostics {
             eprintln!("{diagnostic}");
         }
-        let Some(keymap) = loaded.keymap.take() else { return Ok(Exit::BadInput) };
-        let (name, text) = match (self.events.events, self.events.events_file) {
-            (Some(events), _) => ("--events".to_owned(), events),
-            (_, Some(file)) => match std::fs::read_to_string(&file) {
-                Ok(text) => (file.display().to_string(), text),
-                Err(error) => {
-                    eprintln!("keyrx: cannot read {}: {error}", file.display());
-                    return Ok(Exit::BadInput);
-                }
-            },
-            (None, None) => anyhow::bail!("there are no events"),
+        let Some(keymap) = loaded.keymap.take() else {
+            if self.json {
+                writeln!(out, "{:#}", serde_json::json!({ "diagnostics": loaded.diagnostics }))?;
+            }
+            return Ok(Exit::BadInput);
         };
-        let events = match read_events(&text) {
+        let events = match self.events.read() {
             Ok(events) => events,
             Err(error) => {
-                eprintln!("keyrx: {name}:{error}");
+                eprintln!("keyrx: {error}");
+                if self.json {
+                    writeln!(out, "{:#}", serde_json::json!({ "error": error }))?;
+                }
                 return Ok(Exit::BadInput);
             }
         };
         let device = DeviceInfo::named(&self.device);
         let input = events.into_iter().map(|moment| (device.clone(), moment)).collect::<Vec<_>>();
         let effects = play(keymap, &input)?;
-        let mut out = std::io::stdout().lock();
         if self.json {
             let events = effects.iter().map(|effect| {
                 serde_json::json!({

@@ -8,10 +8,18 @@ use keyrx_config::Severity;
 use keyrx_engine::notation::{self, Moment};
 
 use crate::cli::Exit;
-use crate::scenario::{Case, Scenarios};
+use crate::scenario::{Case, ScenarioError, Scenarios};
 use crate::simulate;
 
-pub fn test(paths: &[PathBuf]) -> Result<Exit> {
+/// What there is to say about a case that fails, or about a file that cannot be read.
+struct Failure {
+    file: PathBuf,
+    line: usize,
+    case: String,
+    message: String,
+}
+
+pub fn test(paths: &[PathBuf], json: bool) -> Result<Exit> {
     let mut files = Vec::new();
     for path in paths {
         if let Err(error) = find(path, &mut files) {
@@ -24,23 +32,43 @@ pub fn test(paths: &[PathBuf]) -> Result<Exit> {
         return Ok(Exit::BadInput);
     }
     let mut out = std::io::stdout().lock();
-    let (mut passed, mut failed) = (0_usize, 0_usize);
+    let (mut passed, mut failures) = (0_usize, Vec::new());
     for file in &files {
-        let failures = match Scenarios::read(file) {
+        let found = match Scenarios::read(file) {
             Ok(scenarios) => {
-                let failures = play(&scenarios)?;
-                passed = passed.saturating_add(scenarios.cases.len().saturating_sub(failures.len()));
-                failures
+                let found = play(&scenarios)?;
+                passed = passed.saturating_add(scenarios.cases.len().saturating_sub(found.len()));
+                found
             }
-            Err(errors) => vec![errors.iter().map(|error| format!("FAILED {error}\n")).collect()],
+            Err(errors) => {
+                let failure = |error: ScenarioError| Failure {
+                    file: error.path,
+                    line: error.line,
+                    case: String::new(),
+                    message: error.message,
+                };
+                errors.into_iter().map(failure).collect()
+            }
         };
-        failed = failed.saturating_add(failures.len());
-        for failure in failures {
-            writeln!(out, "{failure}")?;
+        if !json {
+            for Failure { file, line, case, message } in &found {
+                let colon = if case.is_empty() { "" } else { ":" };
+                writeln!(out, "FAILED {}:{line}: {case}{colon}\n{message}", file.display())?;
+            }
         }
+        failures.extend(found);
     }
-    writeln!(out, "{passed} passed, {failed} failed")?;
-    Ok(if failed == 0 { Exit::Ok } else { Exit::BadInput })
+    if json {
+        let failures = failures.iter().map(|Failure { file, line, case, message }| {
+            serde_json::json!({ "file": file, "line": line, "case": case, "message": message })
+        });
+        let failures = failures.collect::<Vec<_>>();
+        let report = serde_json::json!({ "passed": passed, "failed": failures.len(), "failures": failures });
+        writeln!(out, "{report:#}")?;
+    } else {
+        writeln!(out, "{passed} passed, {} failed", failures.len())?;
+    }
+    Ok(if failures.is_empty() { Exit::Ok } else { Exit::BadInput })
 }
 
 /// The scenario files at or under `path`, in the order of their names.
@@ -63,26 +91,32 @@ fn find(path: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
 }
 
 /// Plays every case; returns what there is to say about those that fail.
-fn play(scenarios: &Scenarios) -> Result<Vec<String>> {
+fn play(scenarios: &Scenarios) -> Result<Vec<Failure>> {
     let mut failures = Vec::new();
     let mut told = None;
     for case in &scenarios.cases {
         let keymap = scenarios.keymaps.get(case.keymap).context("a case has no keymap")?;
         let loaded = keymap.load(&scenarios.path);
-        let head = format!("FAILED {}:{}: {}\n", scenarios.path.display(), case.line, case.name);
-        let Some(keymap) = loaded.keymap else {
-            // Once for all cases of the keymap.
-            let mut failure = head + "  its keymap cannot be used\n";
-            if told.replace(case.keymap) != Some(case.keymap) {
-                let errors = loaded.diagnostics.iter().filter(|it| it.severity == Severity::Error);
-                errors.for_each(|error| failure.push_str(&error.to_string()));
+        let message = match loaded.keymap {
+            Some(keymap) => {
+                let effects = simulate::play(keymap, &case.input)?;
+                let found = effects.into_iter().map(Moment::from).collect::<Vec<_>>();
+                difference(case, &found)
             }
-            failures.push(failure);
-            continue;
+            // Once for all cases of the keymap.
+            None if told.replace(case.keymap) == Some(case.keymap) => {
+                Some("  its keymap cannot be used\n".into())
+            }
+            None => {
+                let errors = loaded.diagnostics.iter().filter(|it| it.severity == Severity::Error);
+                let errors = errors.map(ToString::to_string).collect::<String>();
+                Some(format!("  its keymap cannot be used\n{errors}"))
+            }
         };
-        let effects = simulate::play(keymap, &case.input)?;
-        let found = effects.into_iter().map(Moment::from).collect::<Vec<_>>();
-        failures.extend(difference(case, &found).map(|difference| head + difference.as_str()));
+        failures.extend(message.map(|message| {
+            let (file, case, line) = (scenarios.path.clone(), case.name.clone(), case.line);
+            Failure { file, line, case, message }
+        }));
     }
     Ok(failures)
 }

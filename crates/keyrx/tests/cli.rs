@@ -122,6 +122,30 @@ fn test_prints_the_first_difference_and_counts() {
         assert!(said.contains(part), "{part} is missing in\n{said}");
     }
     assert_eq!(said.lines().last(), Some("1 passed, 1 failed"));
+    let data = json(&run(&["test", ".", "--json"]));
+    assert_eq!(
+        (&data["passed"], &data["failed"], &data["failures"][0]["line"]),
+        (&1.into(), &1.into(), &5.into())
+    );
+}
+
+#[test]
+fn a_link_back_to_a_directory_is_not_followed() {
+    let cases = "keymap good.rhai\ncase right\n  in +A\n  out +B\n";
+    let run = || keyrx("loops", &[GOOD, ("x.keytest", cases)], &["test", "."]);
+    let first = out(&run());
+    #[cfg(unix)]
+    let _ = std::os::unix::fs::symlink(".", PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("loops/again"));
+    assert_eq!((out(&run()), first.as_str()), (first.clone(), "1 passed, 0 failed\n"));
+}
+
+#[test]
+fn with_json_what_is_wrong_is_data_too() {
+    let run = |keymap, events| {
+        json(&keyrx("json", &[GOOD, BAD], &["simulate", keymap, "--json", "--events", events]))
+    };
+    assert_eq!(run("bad.rhai", "+A")["diagnostics"][0]["code"], "unknown-key");
+    assert!(run("good.rhai", "+Nope")["error"].as_str().unwrap().contains("--events:1:1"));
 }
 
 #[test]
