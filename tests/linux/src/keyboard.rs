@@ -23,11 +23,21 @@ pub struct Model<'a> {
     pub pointer: bool,
     /// The kernel repeats its held keys.
     pub repeats: bool,
+    /// It has media keys and no others: the second device of many USB keyboards.
+    pub media: bool,
 }
 
 impl<'a> Model<'a> {
     pub fn usb(name: &'a str) -> Model<'a> {
-        Model { name, bus: BUS_USB, vendor: 0x3434, product: 0x0280, pointer: false, repeats: false }
+        Model {
+            name,
+            bus: BUS_USB,
+            vendor: 0x3434,
+            product: 0x0280,
+            pointer: false,
+            repeats: false,
+            media: false,
+        }
     }
 
     pub fn virtual_one(name: &'a str) -> Model<'a> {
@@ -49,7 +59,7 @@ impl Keyboard {
             File::options().read(true).write(true).custom_flags(O_NONBLOCK).open("/dev/uinput").unwrap();
         let handle = UInputHandle::new(file);
         handle.set_evbit(EventKind::Key).unwrap();
-        for code in (1..248).chain(440..448) {
+        for code in (1..248).chain(440..448).filter(|code| !model.media || (113..=166).contains(code)) {
             handle.set_keybit(input_linux::Key::from_code(code).unwrap()).unwrap();
         }
         handle.set_evbit(EventKind::Misc).unwrap();

@@ -12,7 +12,7 @@ const CODES: &[(Key, u16)] = &[
     (Key::A, 30), (Key::S, 31), (Key::D, 32), (Key::F, 33), (Key::G, 34),
     (Key::H, 35), (Key::J, 36), (Key::K, 37), (Key::L, 38),
     (Key::Z, 44), (Key::X, 45), (Key::C, 46), (Key::V, 47), (Key::B, 48), (Key::N, 49), (Key::M, 50),
-    (Key::Left, 105),
+    (Key::Left, 105), (Key::Mute, 113), (Key::VolumeUp, 115), (Key::F13, 183),
 ];
 
 /// The code of a key.

@@ -76,14 +76,15 @@ pub fn find(name: &str, options: &Options) -> Option<Device> {
 
 /// What a device with these keys and axes is; `None` if it is no keyboard.
 ///
-/// A keyboard is what one types on: it has all letters, or is a numpad. Power buttons, the media keys of a headset,
-/// remote controls and mice are not, and keep their own way.
+/// A keyboard is what one types on: it has all letters, or is a numpad. So are the media keys of a keyboard, which are
+/// mostly a device of their own. Power buttons, remote controls and mice are not, and keep their own way.
 fn kind(keys: &Bits, rel: &Bits, abs: &Bits) -> Option<Kind> {
     let has_letters =
         (16..=25).chain(30..=38).chain(44..=50).all(|code| keys.has(code)) && keys.has(KEY_ENTER);
     let is_numpad =
         (71..=73).chain(75..=77).chain(79..=82).all(|code| keys.has(code)) && keys.has(KEY_KPENTER);
-    if !has_letters && !is_numpad {
+    let is_media = MEDIA.iter().all(|code| keys.has(*code));
+    if !has_letters && !is_numpad && !is_media {
         None
     } else if abs.has(ABS_X) || abs.has(ABS_MT_POSITION_X) {
         Some(Kind::Touch)
@@ -94,6 +95,8 @@ fn kind(keys: &Bits, rel: &Bits, abs: &Bits) -> Option<Kind> {
     }
 }
 
+/// KEY_MUTE, KEY_VOLUMEDOWN, KEY_VOLUMEUP, KEY_NEXTSONG, KEY_PLAYPAUSE, KEY_PREVIOUSSONG.
+const MEDIA: [u16; 6] = [113, 114, 115, 163, 164, 165];
 const KEY_ENTER: u16 = 28;
 const KEY_KPENTER: u16 = 96;
 const ABS_X: u16 = 0x00;
@@ -121,9 +124,15 @@ mod tests {
     }
 
     #[test]
-    fn buttons_media_keys_and_mice_are_no_keyboards() {
+    fn media_keys_that_are_a_device_of_their_own_are_a_keyboard() {
+        check([113, 114, 115, 140, 155, 163, 164, 165, 166, 172], &[6, 12], &[0x20], Some(Kind::Combined));
+        check([113, 114, 115, 163, 164, 165, 166], &[], &[], Some(Kind::Keyboard));
+    }
+
+    #[test]
+    fn buttons_and_mice_are_no_keyboards() {
         check([116], &[], &[], None);
-        check([113, 114, 115, 163, 164, 165, 166], &[], &[], None);
+        check([114, 115], &[], &[], None);
         check(0x110..=0x117, &[0, 1, 8], &[], None);
         check([28, 103, 105, 106, 108, 158], &[], &[], None);
     }

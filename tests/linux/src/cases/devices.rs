@@ -197,6 +197,19 @@ pub const CASES: &[Case] = &[
         },
     },
     Case {
+        name: "the media keys of a keyboard, a device of their own, are mapped",
+        clocks: Clocks::Virtual,
+        run: |scene| {
+            let media = scene.plug_model(Model { media: true, ..Model::usb("Keychron K2 Consumer Control") });
+            scene.keyrx(r#"device("Keychron K2*", || { map("Mute", "F13"); });"#);
+            scene.check(
+                &media,
+                "+Mute 50 -Mute +VolumeUp 50 -VolumeUp",
+                "+F13 @50 -F13 +VolumeUp @100 -VolumeUp",
+            );
+        },
+    },
+    Case {
         name: "lights that the desktop switches shine on the real keyboards",
         clocks: Clocks::Virtual,
         run: |scene| {
