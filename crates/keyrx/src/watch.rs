@@ -174,11 +174,21 @@ mod tests {
     use std::sync::mpsc::{Receiver, channel};
     use std::time::{Duration, Instant};
 
-    /// A directory with a keymap in it, watched.
+    /// A directory with a keymap in it, watched. The watch ends before the directory goes: Windows keeps a directory
+    /// as long as somebody has it open.
     struct Scene {
-        dir: PathBuf,
         watch: Watch,
         hints: Receiver<Event>,
+        dir: Directory,
+    }
+
+    /// Gone when dropped.
+    struct Directory(PathBuf);
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
     }
 
     impl Scene {
@@ -192,7 +202,7 @@ mod tests {
             let (send, hints) = channel();
             let mut watch = Watch::new(move |event| drop(send.send(event))).unwrap();
             watch.follow(&files);
-            Scene { dir, watch, hints }
+            Scene { watch, hints, dir: Directory(dir) }
         }
 
         /// Whether a change is noticed, as the control thread would notice it. What is noticed is then loaded.
@@ -221,12 +231,6 @@ mod tests {
         }
     }
 
-    impl Drop for Scene {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.dir);
-        }
-    }
-
     fn write(file: PathBuf, text: &str) -> PathBuf {
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(&file, text).unwrap();
@@ -236,7 +240,7 @@ mod tests {
     #[test]
     fn a_file_written_renamed_over_or_moved_away_and_back_is_noticed() {
         let mut scene = Scene::new("plain", |dir| vec![write(dir.join("k.rhai"), "1")]);
-        let dir = scene.dir.clone();
+        let dir = scene.dir.0.clone();
         write(dir.join("k.rhai"), "2");
         assert!(scene.is_noticed(), "written");
         fs::rename(write(dir.join("k2"), "3"), dir.join("k.rhai")).unwrap();
@@ -249,7 +253,7 @@ mod tests {
     #[test]
     fn a_file_that_is_written_with_the_same_words_has_not_changed() {
         let mut scene = Scene::new("same", |dir| vec![write(dir.join("k.rhai"), "1")]);
-        write(scene.dir.join("k.rhai"), "1");
+        write(scene.dir.0.join("k.rhai"), "1");
         scene.hints.recv_timeout(Duration::from_secs(2)).unwrap();
         assert_eq!(scene.watch.check(), Change::None);
     }
@@ -258,7 +262,7 @@ mod tests {
     fn a_directory_that_is_replaced_or_appears_late_is_noticed() {
         let mut scene =
             Scene::new("moved", |dir| vec![write(dir.join("sub/k.rhai"), "1"), dir.join("late/l.rhai")]);
-        let dir = scene.dir.clone();
+        let dir = scene.dir.0.clone();
         fs::rename(dir.join("sub"), dir.join("old")).unwrap();
         write(dir.join("sub/k.rhai"), "2");
         assert!(scene.is_noticed(), "replaced");
@@ -271,7 +275,7 @@ mod tests {
     #[test]
     fn a_change_between_reading_and_watching_is_noticed() {
         let mut scene = Scene::new("between", |dir| vec![write(dir.join("k.rhai"), "1")]);
-        let file = scene.dir.join("k.rhai");
+        let file = scene.dir.0.join("k.rhai");
         scene.watch.before_load();
         write(file.clone(), "2");
         scene.watch.follow(&[file]);
@@ -281,7 +285,7 @@ mod tests {
     #[test]
     fn other_files_of_the_directory_do_not_matter() {
         let mut scene = Scene::new("busy", |dir| vec![write(dir.join("k.rhai"), "1")]);
-        let dir = scene.dir.clone();
+        let dir = scene.dir.0.clone();
         for n in 0..50 {
             write(dir.join("log"), &n.to_string());
         }
@@ -297,7 +301,7 @@ mod tests {
             write(dir.join("lib/a.rhai"), "1");
             vec![write(dir.join("k.rhai"), "1"), write(dir.join("lib/../b.rhai"), "1")]
         });
-        let dir = scene.dir.clone();
+        let dir = scene.dir.0.clone();
         write(dir.join("k.rhai"), "2");
         assert!(scene.is_noticed(), "k");
         write(dir.join("b.rhai"), "2");
@@ -321,7 +325,7 @@ mod tests {
             symlink("..data/m.rhai", dir.join("m.rhai")).unwrap();
             vec![dir.join("cfg/k.rhai"), dir.join("m.rhai")]
         });
-        let dir = scene.dir.clone();
+        let dir = scene.dir.0.clone();
         write(dir.join("dot/k.rhai"), "2");
         assert!(scene.is_noticed(), "the target of a link");
         write(dir.join("cfg/k.rhai"), "3");
