@@ -112,4 +112,8 @@ pub trait Handler {
 
     /// Takes an event, and pushes what is to be done into `effects`, in order.
     fn handle(&mut self, event: Event<'_>, effects: &mut dyn Effects) -> Next;
+
+    /// What came of the events so far is on its way, at this moment of the clock that stamps them. For those who
+    /// measure; keys do not wait for it.
+    fn carried_out(&mut self, _now: Time) {}
 }

@@ -193,6 +193,7 @@ impl<'h> Simulated<'h> {
                 Motion::Repeat => false,
             };
         }
+        self.handler.carried_out(self.now);
         match (next, event) {
             (_, Event::Stopping(_)) => self.let_go(),
             (Next::Stop, _) => self.tell(Event::Stopping(self.now)),

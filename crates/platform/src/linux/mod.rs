@@ -193,6 +193,7 @@ impl<'a> Loop<'a> {
         }
         self.tell_heard()?;
         self.output.flush()?; // before anything that may take time
+        self.handler.carried_out(now());
         for event in ready {
             match event.data.u64() {
                 OUTPUT => self.pass_leds()?,

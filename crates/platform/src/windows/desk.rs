@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use keyrx_engine::{DeviceId, Key, Time};
 use windows_sys::Win32::Foundation::{LPARAM, LRESULT, WPARAM};
+use windows_sys::Win32::System::SystemInformation::GetTickCount;
 use windows_sys::Win32::UI::Input::HRAWINPUT;
 use windows_sys::Win32::UI::Input::KeyboardAndMouse::{GetAsyncKeyState, VK_PACKET};
 use windows_sys::Win32::UI::WindowsAndMessaging::{
@@ -56,6 +57,8 @@ pub struct Desk<'a> {
     was_busy: Cell<bool>,
     /// A callback was slow.
     was_slow: Cell<bool>,
+    /// A key came although another desktop is in front, as far as we know.
+    was_back: Cell<bool>,
     /// Keyboards came or went.
     has_other_keyboards: Cell<bool>,
     /// A key was pressed: the input method may be another.
@@ -85,7 +88,7 @@ impl<'a> Desk<'a> {
         let needs = handler.needs();
         let state = State {
             gate: Gate::new(handler, outlet, has_mask),
-            witness: Witness::default(),
+            witness: Witness::new(),
             keyboards: Keyboards::new(),
             needs,
             is_away: false,
@@ -99,6 +102,7 @@ impl<'a> Desk<'a> {
             injected,
             was_busy: Cell::new(false),
             was_slow: Cell::new(false),
+            was_back: Cell::new(false),
             has_other_keyboards: Cell::new(false),
             was_pressed: Cell::new(false),
         }
@@ -113,7 +117,6 @@ impl<'a> Desk<'a> {
             self.was_busy.set(true);
             return Verdict::Pass;
         };
-        state.witness.hook(event.time);
         let verdict = self.judge(&mut state, event, begin);
         if !clock::now().is_within(SLOW_MS, begin) {
             self.was_slow.set(true);
@@ -127,6 +130,11 @@ impl<'a> Desk<'a> {
             return Verdict::Pass;
         }
         let is_injected = event.flags & LLKHF_INJECTED != 0;
+        // SAFETY: no condition. Programs may give their keys any time.
+        state.witness.hook(if is_injected { unsafe { GetTickCount() } } else { event.time });
+        if state.is_away {
+            self.was_back.set(true);
+        }
         if is_injected && self.injected == Injected::Pass {
             return Verdict::Pass;
         }
@@ -231,8 +239,10 @@ impl<'a> Desk<'a> {
 
     fn on_raw_input(&self, message: HRAWINPUT, stamp: u32) {
         let Some((raw, key)) = window::raw_key(message) else { return };
-        // Programs' keys come from no keyboard. 0xFF stands beside codes that are no keys: fake Shifts, overruns.
-        if raw == 0 || key.VKey >= 0xFF {
+        // Programs' keys come from no keyboard, but under Wine from one. 0xFF stands beside codes that are no keys:
+        // fake Shifts, overruns.
+        let is_ours = key.ExtraInformation == self.nonce as u32;
+        if raw == 0 || is_ours || key.VKey >= 0xFF {
             return;
         }
         let Ok(mut state) = self.state.try_borrow_mut() else { return };
@@ -320,6 +330,9 @@ impl<'a> Desk<'a> {
 
     /// Does what the calls of the system have left to do.
     pub fn follow_up(&self) -> Result<(), Error> {
+        if self.was_back.take() {
+            self.came_back();
+        }
         let now = clock::now();
         let mut state = self.state.borrow_mut();
         if state.failures.len() >= FAILURES {

@@ -48,7 +48,7 @@ fn raw_input() -> Finding {
         Ok(listed) => Finding::new(
             "raw_input",
             State::Good,
-            format!("raw input can be listened to, of {} keyboards", listed.len()),
+            format!("raw input can be listened to; keyboards: {}", listed.len()),
             "keyrx notices when Windows drops its hook, and can tell keyboards apart",
         ),
         Err(error) => Finding::new(
