@@ -47,9 +47,9 @@ fn lint() -> Result<Outcome> {
 
 fn unit() -> Result<Outcome> {
     if cargo::has("nextest") {
-        cargo::run(&["nextest", "run", "--workspace"])?;
+        cargo::run(&["nextest", "run", "--workspace", "--no-fail-fast"])?;
     } else {
-        cargo::run(&["test", "--workspace", "--lib", "--bins", "--tests"])?;
+        cargo::run(&["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"])?;
     }
     cargo::run(&["test", "--workspace", "--doc"])?;
     Ok(Outcome::Passed)

@@ -126,21 +126,22 @@ impl Toolchain {
         command.args(["--kill-after=5", &UNIT_LIMIT_S.to_string()]);
         command.arg(cargo::command(&[]).get_program()).current_dir(cargo::workspace());
         wine.settings(&mut command);
-        let tests = self.unit_tests(&mut command);
-        run(tests.env("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER", wine::LOADER))
+        self.unit_tests(&mut command);
+        if cargo::has("nextest") {
+            // It reads cargo's metadata, and under Wine there is no cargo.
+            command.args(["--filterset", "not binary(dependencies)"]);
+        }
+        run(command.env("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER", wine::LOADER))
     }
 
     fn unit_tests<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        let chosen = if cargo::has("nextest") {
+        if cargo::has("nextest") {
             command.args(["nextest", "run"]);
-            // It reads cargo's metadata, and under Wine there is no cargo.
-            ["--filterset", "not binary(dependencies)"]
         } else {
-            command.arg("test");
-            ["--lib", "--bins"]
-        };
+            command.args(["test", "--lib", "--bins"]);
+        }
         self.prepare(command, &target());
-        command.arg("--workspace").args(OTHERS).args(["--exclude", "keyrx-windows-tests"]).args(chosen)
+        command.arg("--workspace").args(OTHERS).args(["--exclude", "keyrx-windows-tests"])
     }
 
     /// The release keyrx, and what tests it.
@@ -159,9 +160,9 @@ impl Toolchain {
         let folder = match profile {
             Profile::Dev => "debug",
             Profile::Release => {
-                command
-                    .arg("--release")
-                    .env("CARGO_ENCODED_RUSTFLAGS", self.reproducible(workspace, target)?);
+                // The crate const-random seeds rhai's hash tables; it would roll dice in each build.
+                command.arg("--release").env("CONST_RANDOM_SEED", "keyrx");
+                command.env("CARGO_ENCODED_RUSTFLAGS", self.reproducible(workspace, target)?);
                 "release"
             }
         };

@@ -1,6 +1,7 @@
 //! What is well-formed but cannot be meant: layers that do not exist, mappings that never come to be.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use keyrx_engine::{Action, Condition, Key, LayerId, Literal, Test};
 
@@ -8,25 +9,31 @@ use crate::diagnostic::Diagnostic;
 use crate::draft::{Draft, MAX_DIAGNOSTICS, Mapping, Scope};
 use crate::text::Place;
 use crate::vocabulary::{did_you_mean, nearest};
+use crate::word::custom_spelling;
 
-/// Says what is wrong with the draft as a whole. The script has ended.
-pub fn check(draft: &mut Draft) {
+/// Says what is wrong with the draft as a whole. The script has ended. What is not found in time is not said.
+pub fn check(draft: &mut Draft, deadline: Instant) {
+    let in_time = || Instant::now() < deadline;
     draft.close_to(0);
-    undeclared_layers(draft);
-    shadowed_mappings(draft);
-    pointless_transparency(draft);
+    undeclared_layers(draft, in_time);
+    // A block that has been taken out is missing around what is left.
+    if !draft.sources.took_any() {
+        shadowed_mappings(draft, in_time);
+        pointless_transparency(draft);
+    }
+    let is_right = !draft.has_errors();
+    unused_actions(draft, is_right);
     // These are about what is missing, and it may be missing because of an error.
-    if !draft.has_errors() {
-        unused_actions(draft);
+    if is_right {
         unreachable_layers(draft);
-        impossible_conditions(draft);
+        impossible_conditions(draft, in_time);
     }
 }
 
 /// Says at each block for single keyboards what Windows can promise.
 pub fn device_blocks_on_windows(draft: &mut Draft) {
     let blocks: BTreeSet<Place> = draft.mappings.iter().filter_map(|it| it.scope.device_place).collect();
-    for place in blocks {
+    for place in blocks.into_iter().take(MAX_DIAGNOSTICS) {
         let message = "Windows does not say which keyboard a key came from: keyrx infers it";
         let help = "a key whose keyboard is not known yet, such as the first after another keyboard was used, \
             finds the mappings for any keyboard; give it one that does no harm";
@@ -37,15 +44,24 @@ pub fn device_blocks_on_windows(draft: &mut Draft) {
     }
 }
 
-fn undeclared_layers(draft: &mut Draft) {
+fn undeclared_layers(draft: &mut Draft, in_time: impl Fn() -> bool) {
     for ((_, name, switches_on), span) in draft.layer_uses.clone() {
-        if name == "base" || draft.layers.contains_key(&name) {
+        if !in_time() {
+            break;
+        }
+        let is_known = name == "base" || draft.layers.contains_key(&name);
+        if is_known || draft.sources.took(&format!("layer(\"{name}\"")) {
             continue;
         }
         // In a condition, something else may have been meant.
         let others =
             if switches_on { &["base"][..] } else { &["base", "Shift", "Ctrl", "Alt", "Win", "IME"] };
-        let near = nearest(&name, draft.layers.keys().map(String::as_str).chain(others.iter().copied()));
+        let known = draft.layers.keys().map(String::as_str).chain(others.iter().copied());
+        let custom = custom_spelling(&name).filter(|_| !switches_on);
+        let near: Vec<String> = match custom {
+            Some(custom) => vec![custom],
+            None => nearest(&name, known).into_iter().map(str::to_owned).collect(),
+        };
         let help = match Key::from_name(&name) {
             Some(_) => "a key cannot be a condition: have it set a custom modifier, such as \"MD_00\", and ask for that".into(),
             None => format!("a layer is made by `layer(\"{name}\", || {{ ... }});`"),
@@ -72,8 +88,12 @@ fn unreachable_layers(draft: &mut Draft) {
     }
 }
 
-fn unused_actions(draft: &mut Draft) {
+/// With an error elsewhere, only what is a statement by itself is surely unused.
+fn unused_actions(draft: &mut Draft, is_right: bool) {
     for (place, function) in draft.unused().into_iter().take(MAX_DIAGNOSTICS) {
+        if !is_right && !draft.sources.is_statement(place) {
+            continue;
+        }
         let help = match function {
             "tap_hold" => "to map a key, name it first: `tap_hold(key, tap, hold);`".into(),
             _ => format!("an action must be given to a statement, such as `map(\"A\", {function}(...));`"),
@@ -102,12 +122,12 @@ fn pointless_transparency(draft: &mut Draft) {
 /// More mappings of one key in one layer are not compared with each other.
 const MAX_COMPARED: usize = 100;
 
-fn shadowed_mappings(draft: &mut Draft) {
+fn shadowed_mappings(draft: &mut Draft, in_time: impl Fn() -> bool) {
     // By step of the look-up and key: what has been said so far.
     let mut seen: BTreeMap<(LayerId, bool, Key), Vec<&Mapping>> = BTreeMap::new();
     let mut found = Vec::new();
     for mapping in &draft.mappings {
-        if found.len() >= MAX_DIAGNOSTICS {
+        if found.len() >= MAX_DIAGNOSTICS || !in_time() {
             break;
         }
         let scope = &mapping.scope;
@@ -115,19 +135,25 @@ fn shadowed_mappings(draft: &mut Draft) {
         let earlier = seen.entry((scope.layer, scope.is_conditional(), mapping.key)).or_default();
         let shadow = earlier.iter().find(|first| hides(&first.scope, scope));
         match shadow {
-            Some(first) => found.push((mapping.place, first.place, first.scope.condition == scope.condition)),
+            Some(first) => {
+                let is_equal = first.scope.condition == scope.condition;
+                found.push((mapping.key, mapping.place, first.place, is_equal));
+            }
             None if mapping.action != Action::Transparent && earlier.len() < MAX_COMPARED => {
                 earlier.push(mapping)
             }
             None => {}
         }
     }
-    for (place, first, is_equal) in found {
+    for (key, place, first, is_equal) in found {
         let diagnostic = match is_equal {
-            true => Diagnostic::warning("shadowed", "this key is mapped already: the first mapping holds"),
+            true => {
+                let message = format!("\"{key}\" is mapped already: the first mapping holds");
+                Diagnostic::warning("shadowed", message)
+            }
             false => {
-                Diagnostic::warning("unreachable", "an earlier mapping always holds where this one does")
-                    .help("put the more special condition first")
+                let message = format!("an earlier mapping of \"{key}\" always holds where this one does");
+                Diagnostic::warning("unreachable", message).help("put the more special condition first")
             }
         };
         let span = draft.sources.name(first);
@@ -143,11 +169,14 @@ fn hides(first: &Scope, second: &Scope) -> bool {
         && first.condition.0.iter().all(|clause| second.condition.0.contains(clause))
 }
 
-fn impossible_conditions(draft: &mut Draft) {
+fn impossible_conditions(draft: &mut Draft, in_time: impl Fn() -> bool) {
     let outputs = draft.custom_outputs();
     let mut found = BTreeMap::new();
     for mapping in &draft.mappings {
         let scope = &mapping.scope;
+        if !in_time() {
+            break;
+        }
         if found.contains_key(&scope.condition_place) {
             continue;
         }

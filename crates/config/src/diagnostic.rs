@@ -112,12 +112,15 @@ impl Diagnostic {
         self
     }
 
-    /// Says where it is.
+    /// Says where it is, and makes sure that it can be shown.
     pub(crate) fn set_place(&mut self, sources: &Sources, span: Span) {
+        for text in [Some(&mut self.message), self.label.as_mut(), self.help.as_mut()].into_iter().flatten() {
+            *text = shown(text, MAX_TEXT);
+        }
         if let Some(source) = sources.get(span.file) {
             (self.line, self.column) = source.line_column(span.start);
             (self.end_line, self.end_column) = source.line_column(span.end);
-            self.source_line = source.line(self.line).to_owned();
+            self.source_line = shown(source.line(self.line), usize::MAX);
             self.file.clone_from(&source.name);
         }
     }
@@ -138,7 +141,7 @@ impl fmt::Display for Diagnostic {
         let Diagnostic { severity, code, message, file, line, column, .. } = self;
         writeln!(f, "{severity}[{code}]: {message}")?;
         let gutter = " ".repeat(line.to_string().len());
-        writeln!(f, "{gutter}--> {file}:{line}:{column}")?;
+        writeln!(f, "{gutter}--> {}:{line}:{column}", shown(file, usize::MAX))?;
         if !self.source_line.is_empty() {
             // Lines that are longer than a screen show what is around the place.
             let skipped = if column > &100 { column.saturating_sub(40) } else { 0 };
@@ -159,13 +162,30 @@ impl fmt::Display for Diagnostic {
         }
         for related in &self.related {
             let Related { message, file, line, column } = related;
-            writeln!(f, "{gutter} = note: {message} ({file}:{line}:{column})")?;
+            writeln!(f, "{gutter} = note: {message} ({}:{line}:{column})", shown(file, usize::MAX))?;
         }
         if let Some(help) = &self.help {
             writeln!(f, "{gutter} = help: {help}")?;
         }
         Ok(())
     }
+}
+
+/// What is longer does not help.
+const MAX_TEXT: usize = 500;
+
+/// A text that does nothing to a terminal, and no longer than `limit`. A character stays one character, so that
+/// columns are still right.
+fn shown(text: &str, limit: usize) -> String {
+    let symbol = |c: char| match u32::from(c) {
+        0x09 => c,
+        code @ 0..0x20 => char::from_u32(code.saturating_add(0x2400)).unwrap_or(' '),
+        // Delete, the later control characters, and those that turn the direction of writing.
+        0x7f..0xa0 | 0x200e..=0x200f | 0x2028..=0x202e | 0x2066..=0x2069 => '\u{fffd}',
+        _ => c,
+    };
+    let end = if text.chars().nth(limit).is_some() { "…" } else { "" };
+    text.chars().take(limit).map(symbol).chain(end.chars()).collect()
 }
 
 /// Room as wide as `c`.

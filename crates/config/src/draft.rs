@@ -16,6 +16,8 @@ use crate::text::{FileId, Place, Span};
 const MAX_MAPPINGS: usize = 50_000;
 const MAX_BLOCKS: usize = 5_000;
 const MAX_DEPTH: usize = 50;
+/// More tests than any condition needs, those of the blocks around it included.
+pub const MAX_TESTS: usize = 64;
 /// Nobody reads more errors, or more warnings.
 pub const MAX_DIAGNOSTICS: usize = 100;
 
@@ -29,6 +31,16 @@ pub struct Made {
 /// What a wrong expression gives: nothing more is said of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Unknown;
+
+/// What is done for each element of an unknown value is done once.
+impl IntoIterator for Unknown {
+    type Item = Unknown;
+    type IntoIter = std::iter::Once<Unknown>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        std::iter::once(self)
+    }
+}
 
 /// What a block lends to the mappings in it.
 #[derive(Clone, Debug)]
@@ -210,6 +222,13 @@ impl Draft {
         }
         let mut scope = Scope::clone(self.scope());
         lend(&mut scope);
+        if scope.condition.0.iter().map(Vec::len).sum::<usize>() > MAX_TESTS {
+            let message =
+                format!("a condition has at most {MAX_TESTS} tests, with those of the blocks around it");
+            self.report_call(place, Diagnostic::error("limit", message));
+            scope.condition.clone_from(&self.scope().condition);
+            scope.is_opaque = true;
+        }
         if scope.condition != self.scope().condition {
             scope.condition_place = place;
             let id = self.builder.condition(scope.condition.clone());
@@ -243,6 +262,9 @@ impl Draft {
 
     /// Says that a block has not been ended. keyrx 1.x let conditions pass but not devices, and so do we.
     fn report_open(&mut self, ends: Ends, place: Place) {
+        if self.sources.took("_end(") {
+            return;
+        }
         let diagnostic = match ends {
             Ends::Closure => return,
             Ends::WhenEnd => Diagnostic::warning("unclosed-block", "this block has no `when_end()`")
@@ -276,7 +298,11 @@ impl Draft {
     }
 
     fn nothing_to_end(&mut self, place: Place, message: &str) {
-        let mut diagnostic = Diagnostic::error("nothing-to-end", message);
+        if self.sources.took("_start(") {
+            return;
+        }
+        let mut diagnostic = Diagnostic::error("nothing-to-end", message)
+            .help("leave it out, or begin the block that it is to end");
         if let Some(&Block { place: open, .. }) = self.blocks.last() {
             let span = self.sources.name(open);
             diagnostic = diagnostic.related(&self.sources, span, "the innermost open block begins here");

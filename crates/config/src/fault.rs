@@ -1,107 +1,164 @@
-//! The interpreter's errors in our words.
+//! The interpreter's errors in our words, and what lets it go on.
 
 use keyrx_engine::Key;
 use rhai::{EvalAltResult, LexError, ParseErrorType};
 
 use crate::diagnostic::Diagnostic;
 use crate::draft::{Draft, Unknown};
+use crate::mend::{Mend, open_brackets};
 use crate::script::MAX_DEPTH;
-use crate::text::{FileId, Place};
+use crate::source::Sources;
+use crate::text::{Place, Span};
 use crate::value::described_type;
 use crate::vocabulary::{FUNCTIONS, did_you_mean, named, nearest};
 
 /// How the interpreter names the type `Unknown`.
 pub const UNKNOWN: &str = "unknown value";
 
-/// A syntax error is the only thing that is said of its file.
-pub fn report_syntax(draft: &mut Draft, error: &ParseErrorType, place: Place) {
-    let Some(source) = draft.sources.get(place.file) else { return };
-    let is_block = source.slice(source.word(place)) == "{" && source.slice(source.before(place)) == ")";
-    let syntax = |message: &str| Diagnostic::error("syntax", message);
-    let mut span = source.word(place);
-    if span.start == span.end {
-        span = source.before(place);
-    }
-    let diagnostic = match error {
-        ParseErrorType::MissingToken(token, _) if token == ";" && is_block => {
-            syntax("a block is missing here").help("write it as an argument: `when(\"MD_00\", || { ... });`")
-        }
-        ParseErrorType::MissingToken(token, _) if token == ";" => {
-            span = source.before(place);
-            syntax("a `;` is missing here").help("every statement ends with `;`")
-        }
-        ParseErrorType::MissingToken(token, purpose) if token == "," && purpose.contains("argument") => {
-            syntax("`,` or `)` is missing here").help("is a quote or a parenthesis before it missing?")
-        }
-        ParseErrorType::MissingToken(token, purpose) => syntax(&format!("`{token}` is missing {purpose}")),
-        ParseErrorType::BadInput(LexError::MalformedChar(text)) => {
-            syntax("single quotes are for one character").help(format!("write \"{text}\" in double quotes"))
-        }
-        ParseErrorType::BadInput(LexError::ImproperSymbol(word, text)) if text.ends_with("is disabled") => {
-            syntax(&format!("`{word}` cannot be used in a keymap"))
-        }
-        ParseErrorType::BadInput(LexError::UnterminatedString) => syntax("this text has no closing quote"),
-        ParseErrorType::BadInput(LexError::StringTooLong(_)) | ParseErrorType::LiteralTooLarge(..) => {
-            Diagnostic::error("limit", "this is too large")
-        }
-        ParseErrorType::ExprTooDeep => {
-            Diagnostic::error("limit", format!("this is nested too deeply: {MAX_DEPTH} levels are the limit"))
-        }
-        ParseErrorType::TooManyFunctions => Diagnostic::error("limit", "the script has too many functions"),
-        ParseErrorType::UnexpectedEOF => syntax("the file ends in the middle of something")
-            .help("look for a `}`, `)` or `\"` that is missing"),
-        ParseErrorType::Reserved(word) if word == "import" => {
-            syntax("`import` is not part of the language").help("write `load(\"file.rhai\");`")
-        }
-        ParseErrorType::Reserved(word) => syntax(&format!("`{word}` cannot be used here")),
-        other => syntax(&lower_first(&other.to_string())),
-    };
-    draft.report(span, diagnostic);
-}
-
-fn lower_first(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map_or(String::new(), |first| first.to_lowercase().chain(chars).collect())
-}
-
 /// What the interpreter stopped at.
 pub struct Fault {
     pub place: Place,
+    span: Span,
     /// `None` where it follows from a mistake that has been put down.
-    pub diagnostic: Option<Box<Diagnostic>>,
-    /// What would have let it go on.
-    pub missing: Option<Missing>,
+    diagnostic: Option<Box<Diagnostic>>,
+    /// What lets it go on, if anything does.
+    pub excuse: Option<Excuse>,
+    /// The interpreter cannot read the file.
+    pub is_syntax: bool,
 }
 
 #[derive(PartialEq, Eq)]
-pub enum Missing {
+pub enum Excuse {
     Variable(String),
     /// With so many arguments.
     Function(String, usize),
+    Mend(Mend),
 }
 
 impl Fault {
-    /// What there is to say of an error in `file`; `None` if everything has been said.
-    pub fn of(file: FileId, error: &EvalAltResult) -> Option<Fault> {
+    pub fn report(self, draft: &mut Draft) {
+        if let Some(diagnostic) = self.diagnostic {
+            draft.report(self.span, diagnostic);
+        }
+    }
+
+    /// Says nothing of it.
+    pub fn hush(&mut self) {
+        self.diagnostic = None;
+    }
+
+    fn syntax(sources: &Sources, error: &ParseErrorType, place: Place) -> Option<Fault> {
+        let source = sources.get(place.file)?;
+        let here = source.slice(source.word(place));
+        let is_block = here == "{" && source.slice(source.before(place)) == ")";
+        let open = if here.is_empty() { open_brackets(&source.text).pop() } else { None };
+        let syntax = |message: &str| Diagnostic::error("syntax", message);
+        let mut span = if here.is_empty() { source.before(place) } else { source.word(place) };
+        let mut mend = Mend::Statement;
+        let diagnostic = match error {
+            ParseErrorType::BadInput(LexError::UnterminatedString) => {
+                syntax("this text has no closing quote")
+                    .help("texts end where they began, in the same line: `\"A\"`")
+            }
+            _ if here.is_empty() && !open_brackets(&source.script).is_empty() => {
+                mend = Mend::End;
+                let closing = open.map_or('}', |(_, closing)| closing);
+                let diagnostic = syntax(&format!("`{closing}` is missing at the end of the file"))
+                    .help("a block ends with `});`, and every `(`, `[` and `{` with its own bracket");
+                match open.map(|(at, _)| source.span(at..at.saturating_add(1))) {
+                    Some(open) => diagnostic.related(sources, open, "it would close the bracket here"),
+                    None => diagnostic,
+                }
+            }
+            ParseErrorType::MissingToken(token, _) if token == ";" && is_block => {
+                syntax("a block is missing here")
+                    .help("write it as an argument: `when(\"MD_00\", || { ... });`")
+            }
+            _ if is_stray(error, here) => {
+                mend = Mend::Closing;
+                syntax(&format!("there is one `{here}` too many")).help("nothing is open that it could close")
+            }
+            ParseErrorType::MissingToken(token, _) if token == ";" => {
+                span = source.before(place);
+                if source.line_column(span.end).0 < place.line() {
+                    mend = Mend::Semicolon;
+                }
+                syntax("a `;` is missing here").help("every statement ends with `;`")
+            }
+            ParseErrorType::MissingToken(token, purpose) if token == "," && purpose.contains("argument") => {
+                syntax("`,` or `)` is missing here").help("is a quote or a parenthesis before it missing?")
+            }
+            ParseErrorType::MissingToken(token, purpose) => {
+                syntax(&format!("`{token}` is missing {purpose}"))
+            }
+            ParseErrorType::BadInput(LexError::MalformedChar(text)) => {
+                syntax("single quotes are for one character")
+                    .help(format!("write \"{text}\" in double quotes"))
+            }
+            ParseErrorType::BadInput(LexError::UnexpectedInput(text)) if text.starts_with(CURLY_QUOTES) => {
+                syntax("this quote is not straight").help("write texts in straight double quotes: `\"A\"`")
+            }
+            ParseErrorType::BadInput(LexError::ImproperSymbol(word, text))
+                if text.ends_with("is disabled") =>
+            {
+                syntax(&format!("`{word}` cannot be used in a keymap"))
+            }
+            ParseErrorType::BadInput(LexError::StringTooLong(_)) | ParseErrorType::LiteralTooLarge(..) => {
+                Diagnostic::error("limit", "this is too large")
+            }
+            ParseErrorType::ExprTooDeep => {
+                let message = format!("this is nested too deeply: {MAX_DEPTH} levels are the limit");
+                Diagnostic::error("limit", message)
+            }
+            ParseErrorType::TooManyFunctions => {
+                Diagnostic::error("limit", "the script has too many functions")
+            }
+            ParseErrorType::UnexpectedEOF => syntax("the file ends in the middle of something")
+                .help("look for a `}`, `)` or `\"` that is missing"),
+            ParseErrorType::Reserved(word) if word == "import" => {
+                syntax("`import` is not part of the language").help("write `load(\"file.rhai\");`")
+            }
+            ParseErrorType::Reserved(word) => syntax(&format!("`{word}` cannot be used here")),
+            other => syntax(&lower_first(&other.to_string())),
+        };
+        // A brace that lost its partner when that was taken out.
+        let braces = |brace| source.taken.matches(brace).count();
+        let follows = (here.is_empty() || here == "}") && braces('{') != braces('}');
+        let diagnostic = (!follows).then_some(diagnostic);
+        Some(Fault { place, span, diagnostic, excuse: Some(Excuse::Mend(mend)), is_syntax: true })
+    }
+
+    /// What there is to say of an error in the draft's file; `None` if everything has been said.
+    pub fn of(draft: &Draft, error: &EvalAltResult) -> Option<Fault> {
         let mut position = error.position();
         let mut error = error;
         while let EvalAltResult::ErrorInFunctionCall(_, _, inner, _) = error {
             error = inner;
             position = if error.position().is_none() { position } else { error.position() };
         }
+        let place = Place::new(draft.file(), position);
+        let sources = &draft.sources;
         let limit = |message: &str| Diagnostic::error("limit", message);
-        let (diagnostic, missing) = match error {
-            EvalAltResult::ErrorRuntime(token, _) if token.is::<Unknown>() => return None,
+        let stops = |text: &str| format!("the script stops here: {text}");
+        // What the interpreter can get past if the statement is taken out.
+        let excusable = || (!position.is_none()).then_some(Excuse::Mend(Mend::Statement));
+        let (diagnostic, excuse) = match error {
+            EvalAltResult::ErrorInModule(_, inner, _) => match inner.as_ref() {
+                EvalAltResult::ErrorParsing(error, _) => return Fault::syntax(sources, error, place),
+                _ => return None,
+            },
+            EvalAltResult::ErrorRuntime(token, _) if token.is::<Unknown>() => (None, excusable()),
             EvalAltResult::Exit(..) | EvalAltResult::Return(..) => return None,
             EvalAltResult::ErrorVariableNotFound(name, _) => {
-                (Some(unknown_variable(name)), Some(Missing::Variable(name.clone())))
+                let follows = ["let", "const"].iter().any(|word| sources.took(&format!("{word} {name}")));
+                ((!follows).then(|| unknown_variable(name)), Some(Excuse::Variable(name.clone())))
             }
             EvalAltResult::ErrorFunctionNotFound(signature, _) => {
                 let (name, types) = signature.split_once(" (").unwrap_or((signature, ")"));
                 let types: Vec<&str> =
                     types.trim_end_matches(')').split(", ").filter(|t| !t.is_empty()).collect();
-                let follows = types.contains(&UNKNOWN);
-                let missing = Missing::Function(name.to_owned(), types.len());
+                let follows = types.contains(&UNKNOWN) || sources.took(&format!("fn {name}"));
+                let missing = Excuse::Function(name.to_owned(), types.len());
                 ((!follows).then(|| unknown_function(name, &types)), Some(missing))
             }
             EvalAltResult::ErrorTooManyOperations(_) => {
@@ -118,22 +175,30 @@ impl Fault {
                 (Some(limit("the script makes something too large")), None)
             }
             EvalAltResult::ErrorRuntime(token, _) => {
-                (Some(Diagnostic::error("thrown", format!("the script stops here: {token}"))), None)
+                (Some(Diagnostic::error("thrown", stops(&token.to_string()))), excusable())
             }
             other => {
                 let text = other.to_string();
                 let text = text.split(" (line ").next().unwrap_or("");
-                (
-                    Some(Diagnostic::error(
-                        "script",
-                        format!("the script stops here: {}", lower_first(text)),
-                    )),
-                    None,
-                )
+                let diagnostic = Diagnostic::error("script", stops(&lower_first(text)));
+                ((!text.contains(UNKNOWN)).then_some(diagnostic), excusable())
             }
         };
-        Some(Fault { place: Place::new(file, position), diagnostic, missing })
+        Some(Fault { place, span: sources.name(place), diagnostic, excuse, is_syntax: false })
     }
+}
+
+const CURLY_QUOTES: [char; 7] = ['“', '”', '„', '‟', '‘', '’', '‚'];
+
+/// Whether it is a closing bracket that is wrong.
+fn is_stray(error: &ParseErrorType, here: &str) -> bool {
+    let ends = matches!(error, ParseErrorType::MissingToken(token, _) if token == ";");
+    ends && matches!(here, ")" | "]" | "}")
+}
+
+fn lower_first(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or(String::new(), |first| first.to_lowercase().chain(chars).collect())
 }
 
 fn unknown_variable(name: &str) -> Box<Diagnostic> {

@@ -10,6 +10,7 @@ mod check;
 mod diagnostic;
 mod draft;
 mod fault;
+mod mend;
 mod script;
 mod source;
 mod statement;
@@ -58,6 +59,11 @@ pub struct MappingSource {
 }
 
 impl Loaded {
+    /// The files that were read, by the names that diagnostics give them, with what was in them.
+    pub fn texts(&self) -> Vec<(String, String)> {
+        self.sources.texts()
+    }
+
     /// Where a mapping of the keymap was made.
     pub fn mapping(&self, id: MappingId) -> Option<MappingSource> {
         let place = *self.mappings.get(id.index())?;
@@ -75,6 +81,11 @@ pub fn advice_on_key(name: &str) -> Option<String> {
 /// Reads a keymap file and the files that it loads.
 pub fn load(path: &Path) -> Loaded {
     script::run(script::Entry::File(path))
+}
+
+/// Reads a keymap of which all texts have been kept, see `Loaded::texts`, whatever has become of the files.
+pub fn load_kept(path: &Path, texts: &[(String, String)]) -> Loaded {
+    script::run(script::Entry::Kept { path, texts })
 }
 
 /// Reads a keymap from memory. `name` stands for it in diagnostics; `load` looks for files in `dir`.

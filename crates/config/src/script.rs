@@ -2,8 +2,9 @@
 //!
 //! A script can say what the functions of `vocabulary` let it say, and nothing else: there is no file but through
 //! `load`, and there are limits on everything that can grow. What is wrong with a call is put down in the draft, and
-//! the script goes on. What the interpreter itself stops at, an unknown function or variable, is excused: the script
-//! runs once more, with something in that place that takes everything, so that all mistakes show in one go.
+//! the script goes on. What the interpreter itself stops at is excused: the script runs once more, with something that
+//! takes everything in place of an unknown function or variable, and without the statement that went wrong otherwise.
+//! So all mistakes show in one go.
 
 use std::any::TypeId;
 use std::cell::RefCell;
@@ -18,7 +19,7 @@ use crate::Loaded;
 use crate::check::check;
 use crate::diagnostic::Diagnostic;
 use crate::draft::{Draft, Made, Unknown};
-use crate::fault::{self, Fault, Missing, UNKNOWN};
+use crate::fault::{Excuse, Fault, UNKNOWN};
 use crate::source::Sources;
 use crate::statement::run_opaque;
 use crate::text::{FileId, Place};
@@ -32,7 +33,11 @@ pub const MAX_DEPTH: usize = 100;
 const MAX_TEXT: usize = 100_000;
 const MAX_ITEMS: usize = 10_000;
 pub const MAX_LOADS: usize = 32;
+/// What is left of it for looking at the whole.
+const MAX_CHECK_TIME: Duration = Duration::from_millis(150);
 const MAX_EXCUSED: usize = 50;
+/// More mistakes in the syntax of one file are none of the language.
+const MAX_MENDED: usize = 20;
 /// Enough for what the limits above let through, whatever thread asks for a keymap.
 const STACK: usize = 64 << 20;
 
@@ -40,6 +45,7 @@ const STACK: usize = 64 << 20;
 pub enum Entry<'a> {
     File(&'a Path),
     Text { name: &'a str, text: &'a str, dir: Option<&'a Path> },
+    Kept { path: &'a Path, texts: &'a [(String, String)] },
 }
 
 /// A mistake in a call that has been put down. The script goes on.
@@ -77,7 +83,7 @@ pub fn run(entry: Entry<'_>) -> Loaded {
 /// What there is to say when there is no text to point to.
 fn cannot_begin(entry: &Entry<'_>, mut sources: Sources, message: String) -> Loaded {
     let name = match entry {
-        Entry::File(path) => path.display().to_string(),
+        Entry::File(path) | Entry::Kept { path, .. } => path.display().to_string(),
         Entry::Text { name, .. } => (*name).to_owned(),
     };
     let file = sources.add(&name, "", None).unwrap_or_default();
@@ -90,6 +96,10 @@ fn run_here(entry: &Entry<'_>) -> Loaded {
     let mut sources = Sources::default();
     let main = match *entry {
         Entry::File(path) => sources.read(path),
+        Entry::Kept { path, texts } => {
+            sources = Sources::kept(texts);
+            sources.read(path)
+        }
         Entry::Text { name, text, dir } => sources.add(name, text, dir),
     };
     let main = match main {
@@ -103,27 +113,50 @@ fn run_here(entry: &Entry<'_>) -> Loaded {
         let draft = Rc::new(RefCell::new(Draft::new(sources)));
         let outcome = run_excused(&draft, main, &faults, deadline);
         let mut draft = draft.replace(Draft::new(Sources::default()));
-        let fault = outcome.err().and_then(|error| Fault::of(draft.file(), &error));
-        let is_complete = fault.is_none();
-        if let Some(fault) = fault {
-            let is_excusable = fault.missing.is_some() && faults.len() < MAX_EXCUSED;
-            let is_new = faults.iter().all(|known| known.missing != fault.missing);
-            faults.push(fault);
-            if is_excusable && is_new {
+        let fault = outcome.err().filter(|_| !draft.is_full).and_then(|error| Fault::of(&draft, &error));
+        let is_complete = fault.is_none() && !draft.is_full;
+        if let Some(mut fault) = fault {
+            let is_in_time = faults.len() < MAX_EXCUSED && Instant::now() < deadline;
+            if is_in_time && excuse(&mut draft.sources, &mut faults, &mut fault) {
+                faults.push(fault);
                 sources = draft.sources;
                 continue;
             }
-        }
-        for Fault { place, diagnostic, .. } in faults {
-            if let Some(diagnostic) = diagnostic {
-                draft.report(draft.sources.name(place), diagnostic);
+            // The excuses take time, too: that is not the script's mistake.
+            if is_in_time || faults.is_empty() {
+                faults.push(fault);
             }
         }
+        for fault in faults {
+            fault.report(&mut draft);
+        }
         if is_complete {
-            check(&mut draft);
+            check(&mut draft, deadline + MAX_CHECK_TIME);
         }
         return Loaded::from(draft);
     }
+}
+
+/// Lets the interpreter get past a fault, if there is a way.
+fn excuse(sources: &mut Sources, faults: &mut [Fault], fault: &mut Fault) -> bool {
+    let (Some(source), Some(excuse)) = (sources.get_mut(fault.place.file), &fault.excuse) else {
+        return false;
+    };
+    let Excuse::Mend(mend) = *excuse else {
+        return faults.iter().all(|known| known.excuse != fault.excuse);
+    };
+    let file = fault.place.file;
+    let of_file = |it: &&mut Fault| it.is_syntax && it.place.file == file;
+    if faults.iter_mut().filter(of_file).count() < MAX_MENDED && source.mend(mend, fault.place) {
+        return true;
+    }
+    if fault.is_syntax {
+        // Nobody knows what is left of the file: the script goes on without it, and only its first mistake counts.
+        source.give_up();
+        faults.iter_mut().chain([fault]).filter(of_file).skip(1).for_each(Fault::hush);
+        return true;
+    }
+    false
 }
 
 /// Runs the script with what was missing in earlier runs.
@@ -146,10 +179,12 @@ fn run_excused(
     let array_and_text = vec![TypeId::of::<rhai::Array>(), TypeId::of::<ImmutableString>()];
     register(&mut engine, draft, "map", array_and_text);
     let mut variables = Vec::new();
-    for missing in faults.iter().filter_map(|fault| fault.missing.as_ref()) {
-        match missing {
-            Missing::Function(name, count) => register(&mut engine, draft, name, any(*count)),
-            Missing::Variable(name) => variables.push(name.clone()),
+    for excuse in faults.iter().filter_map(|fault| fault.excuse.as_ref()) {
+        match excuse {
+            Excuse::Function(name, count) => register(&mut engine, draft, name, any(*count)),
+            Excuse::Variable(name) => variables.push(name.clone()),
+            // The script has been mended.
+            Excuse::Mend(_) => {}
         }
     }
     #[allow(deprecated, reason = "Rhai marks what may change in a later version as deprecated")]
@@ -173,6 +208,10 @@ fn sandbox(deadline: Instant) -> Engine {
         .set_max_functions(MAX_ITEMS)
         .register_type_with_name::<Made>("action")
         .register_type_with_name::<Unknown>(UNKNOWN)
+        // What is made of an unknown value is as unknown.
+        .register_indexer_get(|_: &mut Unknown, _: Dynamic| Unknown)
+        .register_indexer_set(|_: &mut Unknown, _: Dynamic, _: Dynamic| ())
+        .register_iterator::<Unknown>()
         .disable_symbol("eval")
         // What a function pointer carries along is counted by no limit.
         .disable_symbol("curry")
@@ -289,17 +328,15 @@ impl Call<'_> {
     }
 }
 
-/// Runs a file in the state of the draft. A syntax error is put down, and the script goes on without the file.
+/// Runs a file in the state of the draft. After an error the file stays on the list: that is where the error is.
 fn run_file(engine: &Engine, draft: &RefCell<Draft>, file: FileId) -> Result<(), Box<EvalAltResult>> {
-    let text = draft.borrow().sources.get(file).map(|source| source.text.clone()).unwrap_or_default();
-    match engine.compile(text) {
-        Ok(script) => {
-            draft.borrow_mut().files.push(file);
-            // After an error the file stays on the list: that is where the error is.
-            engine.run_ast(&script)?;
-            draft.borrow_mut().files.pop();
-        }
-        Err(error) => fault::report_syntax(&mut draft.borrow_mut(), &error.0, Place::new(file, error.1)),
-    }
+    let script = draft.borrow().sources.get(file).map(|source| source.script.clone()).unwrap_or_default();
+    draft.borrow_mut().files.push(file);
+    let script = engine.compile(script).map_err(|error| {
+        let at = error.1;
+        EvalAltResult::ErrorInModule(String::new(), error.into(), at)
+    })?;
+    engine.run_ast(&script)?;
+    draft.borrow_mut().files.pop();
     Ok(())
 }

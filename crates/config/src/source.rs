@@ -1,6 +1,6 @@
 //! The files of a keymap: reading them, and finding those that are to be loaded.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,8 @@ const STDLIB: [(&str, &str); 2] = [
 pub struct Sources {
     files: Vec<Source>,
     looked_for: BTreeSet<PathBuf>,
+    /// Texts by name that take the place of all files.
+    kept: Option<BTreeMap<String, String>>,
 }
 
 /// What is longer is no keymap, and the interpreter counts no more lines.
@@ -27,6 +29,32 @@ const MAX_LINES: usize = 65_000;
 impl Sources {
     pub fn get(&self, id: FileId) -> Option<&Source> {
         self.files.get(usize::from(id.0))
+    }
+
+    pub fn get_mut(&mut self, id: FileId) -> Option<&mut Source> {
+        self.files.get_mut(usize::from(id.0))
+    }
+
+    /// Whether some script has been mended by taking something out.
+    pub fn took_any(&self) -> bool {
+        self.files.iter().any(|source| !source.taken.is_empty())
+    }
+
+    /// Whether `words` have been taken out of some script: what they would have made is not missing.
+    pub fn took(&self, words: &str) -> bool {
+        let is_end = |c: char| !c.is_alphanumeric() && c != '_';
+        let ends = |rest: &str| words.ends_with('(') || rest.is_empty() || rest.starts_with(is_end);
+        self.files.iter().any(|source| source.taken.split(words).skip(1).any(ends))
+    }
+
+    /// Reads from these texts and no file.
+    pub fn kept(texts: &[(String, String)]) -> Sources {
+        Sources { kept: Some(texts.iter().cloned().collect()), ..Sources::default() }
+    }
+
+    /// The texts that were read, by name.
+    pub fn texts(&self) -> Vec<(String, String)> {
+        self.files.iter().map(|file| (file.name.clone(), file.text.clone())).collect()
     }
 
     pub fn looked_for(&self) -> Vec<PathBuf> {
@@ -43,6 +71,11 @@ impl Sources {
     pub fn call(&self, place: Place) -> Span {
         let call = self.get(place.file).and_then(|source| source.call(place));
         call.map_or_else(|| self.name(place), |call| call.whole)
+    }
+
+    /// Whether what stands at a place begins a statement.
+    pub fn is_statement(&self, place: Place) -> bool {
+        self.get(place.file).is_some_and(|it| matches!(it.slice(it.before(place)), "" | ";" | "{" | "}"))
     }
 
     /// An argument of the call at a place.
@@ -71,11 +104,15 @@ impl Sources {
     /// Reads a file, once.
     pub fn read(&mut self, path: &Path) -> Result<FileId, String> {
         self.looked_for.insert(path.to_owned());
-        let name = path.display().to_string();
-        match self.files.iter().find(|file| file.name == name) {
-            Some(known) => Ok(known.id),
-            None => self.add(&name, &read_text(path)?, path.parent()),
+        let real = fs::canonicalize(path).ok();
+        if let Some(known) = self.files.iter().find(|file| file.path.is_some() && file.path == real) {
+            return Ok(known.id);
         }
+        let id = self.add(&path.display().to_string(), &self.read_text(path)?, path.parent())?;
+        if let Some(source) = self.get_mut(id) {
+            source.path = real;
+        }
+        Ok(id)
     }
 
     /// Finds the file that `from` loads by `name`, and reads it.
@@ -84,7 +121,7 @@ impl Sources {
         let candidates = self.candidates(from, name);
         for path in &candidates {
             self.looked_for.insert(path.clone());
-            if path.exists() {
+            if self.exists(path) {
                 return self.read(path).map_err(wrong);
             }
         }
@@ -94,6 +131,20 @@ impl Sources {
         }
         let looked: Vec<String> = candidates.iter().map(|path| path.display().to_string()).collect();
         Err(wrong(format!("there is no file \"{name}\"")).help(format!("looked for {}", looked.join(", "))))
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        match &self.kept {
+            Some(kept) => kept.contains_key(&path.display().to_string()),
+            None => path.exists(),
+        }
+    }
+
+    fn read_text(&self, path: &Path) -> Result<String, String> {
+        match &self.kept {
+            Some(kept) => kept.get(&path.display().to_string()).cloned().ok_or("it has not been kept".into()),
+            None => read_text(path),
+        }
     }
 
     /// Where a file may lie, in the order of keyrx 1.x: beside the loading file, and in the `stdlib` directories.

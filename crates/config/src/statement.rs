@@ -70,11 +70,7 @@ pub fn sequence_action(call: &Call<'_>) -> Made {
 
 fn sequence_of(call: &Call<'_>, index: usize) -> Made {
     let argument = call.argument(index);
-    let keys = argument.keys()?;
-    if keys.len() > MAX_SEQUENCE {
-        let message = format!("a sequence has at most {MAX_SEQUENCE} keys, not {}", keys.len());
-        return Err(argument.fail(Diagnostic::error("out-of-range", message)));
-    }
+    let keys = argument.keys(MAX_SEQUENCE)?;
     let mut draft = call.draft.borrow_mut();
     let action = draft.builder.sequence(&keys);
     draft.numbered(call.place, action).ok_or(Reported)
@@ -97,17 +93,22 @@ pub fn with_win(call: &Call<'_>) -> Made {
 }
 
 pub fn with_mods(call: &Call<'_>) -> Made {
+    let keys = [Key::LShift, Key::LCtrl, Key::LAlt, Key::LMeta];
+    // All of them are read before the first mistake counts.
+    let wanted: Vec<_> = (1..).zip(keys).map(|(index, key)| (key, call.argument(index).boolean())).collect();
+    let chord = call.argument(0).chord();
     let mut modifiers = Vec::new();
-    for (index, key) in (1..).zip([Key::LShift, Key::LCtrl, Key::LAlt, Key::LMeta]) {
-        if call.argument(index).boolean()? {
-            modifiers.push(key);
-        }
+    for (key, is_wanted) in wanted {
+        modifiers.extend(is_wanted?.then_some(key));
     }
-    with(call, &modifiers)
+    add_modifiers(chord?, &modifiers)
 }
 
 fn with(call: &Call<'_>, modifiers: &[Key]) -> Made {
-    let (own, key) = call.argument(0).chord()?;
+    add_modifiers(call.argument(0).chord()?, modifiers)
+}
+
+fn add_modifiers((own, key): (Modifiers, Key), modifiers: &[Key]) -> Made {
     let all = modifiers.iter().fold(own, |all, modifier| all.union(modifier.modifier()));
     Ok(if all == Modifiers::NONE { Action::Key(key) } else { Action::Chord(all, key) })
 }
@@ -200,8 +201,12 @@ pub fn when_end(call: &Call<'_>) -> Said {
 
 fn condition_to_lend(call: &Call<'_>, negated: bool) -> Result<impl FnOnce(&mut Scope) + use<>, Reported> {
     let tests = call.argument(0).tests()?;
-    let condition = if negated { Condition::not_all(tests) } else { Condition::all(tests) };
-    Ok(move |scope: &mut Scope| scope.condition = std::mem::take(&mut scope.condition).and(condition))
+    let mut condition = if negated { Condition::not_all(tests) } else { Condition::all(tests) };
+    Ok(move |scope: &mut Scope| {
+        let outer = std::mem::take(&mut scope.condition);
+        condition.0.retain(|clause| !outer.0.contains(clause));
+        scope.condition = outer.and(condition);
+    })
 }
 
 fn device_to_lend(call: &Call<'_>) -> Result<impl FnOnce(&mut Scope) + use<>, Reported> {

@@ -13,7 +13,9 @@ mod limits;
 use keyrx_engine::notation::{Moment, parse, print};
 use keyrx_engine::{DeviceId, DeviceInfo, Effect, Engine, Input, Key, KeyEvent, Time};
 
-use crate::{Diagnostic, FUNCTIONS, Function, Kind, Loaded, SETTINGS, Severity, load_text, reference};
+use crate::{
+    Diagnostic, FUNCTIONS, Function, Kind, Loaded, SETTINGS, Severity, load, load_kept, load_text, reference,
+};
 
 fn read(text: &str) -> Loaded {
     load_text("test.rhai", text, None)
@@ -491,4 +493,19 @@ fn the_reference_has_every_word() {
     assert!(SETTINGS.iter().all(|setting| reference.contains(&format!("| `{}` |", setting.name))));
     assert!(Key::all().all(|key| reference.contains(&format!("| `{key}` |"))));
     assert_eq!(FUNCTIONS.iter().position(|function| function.kind() == Kind::Action), Some(20));
+}
+
+#[test]
+fn a_keymap_whose_texts_were_kept_needs_no_file() {
+    let home = std::env::temp_dir().join(format!("keyrx-kept-{}", std::process::id()));
+    std::fs::create_dir_all(home.join("stdlib")).unwrap();
+    let main = home.join("main.rhai");
+    std::fs::write(&main, "load(\"more.rhai\"); load(\"stdlib/shift.rhai\"); map(\"F1\", \"F2\");").unwrap();
+    std::fs::write(home.join("stdlib/more.rhai"), "map(\"F3\", \"F4\");").unwrap();
+    let texts = load(&main).texts();
+    std::fs::remove_dir_all(&home).unwrap();
+    assert!(load(&main).keymap.is_none());
+    let kept = load_kept(&main, &texts);
+    assert!(kept.diagnostics.is_empty() && kept.keymap.is_some(), "{:?}", kept.diagnostics);
+    assert!(load_kept(&main, &texts[..1]).keymap.is_none(), "a text is missing");
 }

@@ -59,6 +59,12 @@ pub struct Source {
     /// What the file is called in diagnostics.
     pub name: String,
     pub text: String,
+    /// What the interpreter gets: the text without what it cannot get past.
+    pub script: String,
+    /// What has been taken out of the script.
+    pub taken: String,
+    /// The file itself, however it was named.
+    pub path: Option<PathBuf>,
     /// Where `load` looks first.
     pub dir: Option<PathBuf>,
     pub id: FileId,
@@ -71,7 +77,8 @@ impl Source {
         let text = tidy(text);
         let starts = text.match_indices('\n').map(|(end, _)| end.saturating_add(1));
         let lines = std::iter::once(0).chain(starts).collect();
-        Source { id, name: name.to_owned(), text, dir, lines }
+        let (script, taken) = (text.clone(), String::new());
+        Source { id, name: name.to_owned(), text, script, taken, path: None, dir, lines }
     }
 
     pub fn slice(&self, span: Span) -> &str {
@@ -113,15 +120,7 @@ impl Source {
 
     /// The end of the last thing that stands before a place.
     pub fn before(&self, place: Place) -> Span {
-        let limit = self.offset(place);
-        let (mut at, mut last) = (0, 0..0);
-        while at < limit {
-            let end = token_end(&self.text, at);
-            if is_meant(self.text.get(at..end).unwrap_or("")) {
-                last = at..end;
-            }
-            at = end;
-        }
+        let last = last_before(&self.text, self.offset(place));
         let text = self.text.get(last.clone()).unwrap_or("");
         let start = last.end.saturating_sub(text.chars().next_back().map_or(0, char::len_utf8));
         self.span(start..last.end)
@@ -197,13 +196,30 @@ fn tidy(text: &str) -> String {
     text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n").replace('\r', "\n")
 }
 
+/// What the interpreter reads: each bracket, sign and letter, and each text as a whole; where, and what.
+pub fn tokens(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut next = 0;
+    let all = std::iter::from_fn(move || {
+        let at = next;
+        next = token_end(text, at);
+        text.get(at..next).map(|token| (at, token))
+    });
+    all.filter(|(_, token)| is_meant(token))
+}
+
+/// The last token that begins before `limit`.
+pub fn last_before(text: &str, limit: usize) -> Range<usize> {
+    let last = tokens(text).take_while(|(at, _)| *at < limit).last();
+    last.map_or(0..0, |(at, token)| at..at.saturating_add(token.len()))
+}
+
 /// Whether a token is neither space nor comment.
 fn is_meant(token: &str) -> bool {
     !token.trim().is_empty() && !token.starts_with("//") && !token.starts_with("/*")
 }
 
 /// Where the token that begins at `at` ends: a text, a comment, or else one character.
-fn token_end(text: &str, at: usize) -> usize {
+pub fn token_end(text: &str, at: usize) -> usize {
     let rest = text.get(at..).unwrap_or("");
     let mut chars = rest.chars();
     let first = chars.next();
@@ -224,8 +240,9 @@ fn text_length(rest: &str, quote: char) -> usize {
         match c {
             _ if escaped => escaped = false,
             '\\' if quote != '`' => escaped = true,
-            // An apostrophe that opens nothing: a mistake, and no longer than its line.
+            // What is not closed is a mistake, and no longer than its line; an apostrophe opens nothing then.
             '\n' if quote == '\'' => return 1,
+            '\n' if quote == '"' => return at,
             _ if c == quote => return at.saturating_add(quote.len_utf8()),
             _ => {}
         }

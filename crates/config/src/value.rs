@@ -6,11 +6,14 @@ use keyrx_engine::{Action, Flavor, Hand, Key, Modifiers, TapHold, Test};
 use rhai::{Dynamic, FnPtr, INT};
 
 use crate::diagnostic::Diagnostic;
-use crate::draft::{Draft, Made, Unknown};
+use crate::draft::{Draft, MAX_TESTS, Made, Unknown};
 use crate::script::{Call, Reported};
 use crate::text::Span;
 use crate::vocabulary::{Accepts, SETTINGS, did_you_mean, nearest};
 use crate::word::{ConditionWord, output, source_key, word_of_condition};
+
+const MAX_NAME: usize = 100;
+const MAX_PATH: usize = 1_000;
 
 /// A value that a function was called with, or a part of one.
 pub struct Value<'a> {
@@ -62,7 +65,9 @@ impl<'a> Value<'a> {
     }
 
     fn expected(&self, accepts: Accepts) -> Reported {
-        if self.value.is::<Unknown>() {
+        // A function gives nothing when its last statement has been taken out.
+        if self.value.is::<Unknown>() || (self.value.is_unit() && self.call.draft.borrow().sources.took_any())
+        {
             return Reported;
         }
         let message = format!("expected {}, found {}", accepts.described(), described(&self.value));
@@ -88,9 +93,17 @@ impl<'a> Value<'a> {
     }
 
     pub fn text(&self, accepts: Accepts) -> Result<String, Reported> {
-        match self.value.is_string() || self.value.is_char() {
-            true => Ok(self.value.to_string()),
-            false => Err(self.expected(accepts)),
+        if !self.value.is_string() && !self.value.is_char() {
+            return Err(self.expected(accepts));
+        }
+        let text = self.value.to_string();
+        let limit = if matches!(accepts, Accepts::Device | Accepts::File) { MAX_PATH } else { MAX_NAME };
+        match text.chars().nth(limit) {
+            None => Ok(text),
+            Some(_) => {
+                let message = format!("this text is too long: {limit} characters are the limit here");
+                Err(self.fail(Diagnostic::error("out-of-range", message)))
+            }
         }
     }
 
@@ -149,8 +162,8 @@ impl<'a> Value<'a> {
         Err(self.fail(Diagnostic::error("wrong-action", message).help(help)))
     }
 
-    pub fn keys(&self) -> Result<Vec<Key>, Reported> {
-        let elements = self.elements(Accepts::Keys)?;
+    pub fn keys(&self, limit: usize) -> Result<Vec<Key>, Reported> {
+        let elements = self.elements(Accepts::Keys, limit)?;
         // All of them are read before the first mistake counts.
         let keys: Vec<_> = elements.iter().map(Value::sequence_key).collect();
         keys.into_iter().collect()
@@ -166,12 +179,16 @@ impl<'a> Value<'a> {
         }
     }
 
-    fn elements(&self, accepts: Accepts) -> Result<Vec<Value<'a>>, Reported> {
+    fn elements(&self, accepts: Accepts, limit: usize) -> Result<Vec<Value<'a>>, Reported> {
         let Ok(array) = self.value.clone().into_array() else {
             return Err(self.expected(accepts));
         };
         if array.is_empty() {
             return Err(self.fail(Diagnostic::error("empty", "this array is empty").label(self.role())));
+        }
+        if array.len() > limit {
+            let message = format!("{} elements are too many: {limit} are the limit here", array.len());
+            return Err(self.fail(Diagnostic::error("out-of-range", message).label(self.role())));
         }
         Ok((0..).zip(array).map(|(index, element)| self.part(element, Step::Element(index))).collect())
     }
@@ -244,7 +261,7 @@ impl<'a> Value<'a> {
     pub fn hands(&self) -> Result<(), Reported> {
         for (name, value) in self.entries(&HANDS.map(|(name, _)| name))? {
             let Some((_, hand)) = HANDS.iter().find(|(known, _)| *known == name) else { continue };
-            for element in value.elements(Accepts::Keys)? {
+            for element in value.elements(Accepts::Keys, Key::all().count()).unwrap_or_default() {
                 if let Ok(key) = element.key() {
                     self.call.draft.borrow_mut().builder.hand(key, *hand);
                 }
@@ -283,9 +300,16 @@ impl<'a> Value<'a> {
         if !self.value.is_array() {
             return Ok(vec![self.test()?]);
         }
-        let elements = self.elements(Accepts::Condition)?;
+        let elements = self.elements(Accepts::Condition, MAX_TESTS)?;
         let tests: Vec<_> = elements.iter().map(Value::test).collect();
-        tests.into_iter().collect()
+        let mut different = Vec::new();
+        for test in tests {
+            let test = test?;
+            if !different.contains(&test) {
+                different.push(test);
+            }
+        }
+        Ok(different)
     }
 
     fn test(&self) -> Result<Test, Reported> {

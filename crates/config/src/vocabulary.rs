@@ -333,18 +333,30 @@ pub(crate) fn named(name: &str) -> impl Iterator<Item = &'static Function> + use
     FUNCTIONS.iter().filter(move |function| function.name == name)
 }
 
+/// No name that can be meant is longer.
+const MAX_LIKENED: usize = 40;
+
 /// Those of `candidates` that `word` may have been meant for, the nearest first.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    let length = |word: &str| word.chars().take(MAX_LIKENED).count();
+    if length(word) == MAX_LIKENED {
+        return Vec::new();
+    }
     let folded = word.to_lowercase();
     // One slip in a short word, up to three in a long one.
-    let limit = folded.chars().count().div_ceil(3).clamp(1, 3);
+    let limit = length(word).div_ceil(3).clamp(1, 3);
     let distance = |candidate: &str| strsim::osa_distance(&folded, &candidate.to_lowercase());
     let mut near: Vec<(usize, &str)> = candidates
         .into_iter()
+        .filter(|candidate| length(word).abs_diff(length(candidate)) <= limit)
         .map(|candidate| (distance(candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= limit && *distance < candidate.chars().count())
+        .filter(|(distance, candidate)| *distance <= limit && *distance < length(word).max(length(candidate)))
         .collect();
     near.sort_by_key(|(distance, _)| *distance);
+    // Who has only the case wrong has nothing else in mind.
+    if near.first().is_some_and(|(distance, _)| *distance == 0) {
+        near.retain(|(distance, _)| *distance == 0);
+    }
     near.into_iter().map(|(_, candidate)| candidate).collect()
 }
 

@@ -18,25 +18,52 @@ const GENERIC: [(&str, Modifiers, Key); 9] = [
     ("Gui", Modifiers::WIN, Key::LMeta),
 ];
 
-/// Characters that people try as names, and the key that types them.
-const CHARACTERS: [(&str, &str); 16] = [
-    (" ", "Space"),
-    (";", "Semicolon"),
-    (":", "Semicolon"),
-    ("'", "Quote"),
-    (",", "Comma"),
-    (".", "Period"),
-    ("/", "Slash"),
-    ("\\", "Backslash"),
-    ("-", "Minus"),
-    ("_", "Minus"),
-    ("=", "Equal"),
-    ("+", "Equal"),
-    ("[", "LeftBracket"),
-    ("]", "RightBracket"),
-    ("`", "Grave"),
-    ("~", "Grave"),
+/// Characters and words that people try as names, and the keys they mean.
+const TRIED: [(&str, &[&str]); 40] = [
+    (" ", &["Space"]),
+    (";", &["Semicolon"]),
+    (":", &["Semicolon"]),
+    ("'", &["Quote"]),
+    (",", &["Comma"]),
+    (".", &["Period"]),
+    ("/", &["Slash"]),
+    ("\\", &["Backslash"]),
+    ("-", &["Minus"]),
+    ("_", &["Minus"]),
+    ("=", &["Equal"]),
+    ("+", &["Equal"]),
+    ("[", &["LeftBracket"]),
+    ("]", &["RightBracket"]),
+    ("`", &["Grave"]),
+    ("~", &["Grave"]),
+    ("Apostrophe", &["Quote"]),
+    ("Backtick", &["Grave"]),
+    ("Colon", &["Semicolon"]),
+    ("Dash", &["Minus"]),
+    ("Equals", &["Equal"]),
+    ("Hyphen", &["Minus"]),
+    ("Plus", &["Equal", "NumpadAdd"]),
+    ("Tilde", &["Grave"]),
+    ("Underscore", &["Minus"]),
+    ("Spacebar", &["Space"]),
+    ("LeftArrow", &["Left"]),
+    ("RightArrow", &["Right"]),
+    ("UpArrow", &["Up"]),
+    ("DownArrow", &["Down"]),
+    ("Command", &["LMeta", "RMeta"]),
+    ("Option", &["LAlt", "RAlt"]),
+    ("Windows", &["LMeta", "RMeta"]),
+    ("WinKey", &["LMeta", "RMeta"]),
+    ("PlayPause", &["MediaPlayPause"]),
+    ("NextTrack", &["MediaNext"]),
+    ("PrevTrack", &["MediaPrevious"]),
+    ("KP_Plus", &["NumpadAdd"]),
+    ("KP_Minus", &["NumpadSubtract"]),
+    ("KP_Star", &["NumpadMultiply"]),
 ];
+
+/// Those that a US keyboard types with Shift.
+const SHIFTED: [&str; 8] = [":", "_", "+", "~", "Colon", "Plus", "Tilde", "Underscore"];
 
 fn generic(name: &str) -> Option<(Modifiers, Key)> {
     GENERIC.iter().find(|(known, ..)| *known == name).map(|(_, either, left)| (*either, *left))
@@ -53,8 +80,8 @@ pub fn source_key(text: &str) -> Result<Key, Box<Diagnostic>> {
                     + "\", || { ... })`",
             ));
     }
-    if let Some((either, _)) = generic(text) {
-        return Err(Diagnostic::error("which-side", format!("there are two {text} keys"))
+    if let Some((either, _)) = generic(bare(text)) {
+        return Err(Diagnostic::error("which-side", format!("there are two {} keys", bare(text)))
             .label(did_you_mean('"', either.keys()))
             .help("to map both, write two mappings"));
     }
@@ -121,16 +148,42 @@ fn chord(text: &str) -> Result<(Modifiers, Key), Box<Diagnostic>> {
 
 /// One key; of a modifier whose side is not named, the left one.
 fn plain_key(name: &str) -> Result<Key, Box<Diagnostic>> {
-    let bare = name.strip_prefix("VK_").unwrap_or(name);
-    if let Some(key) = Key::from_name(name).or_else(|| generic(bare).map(|(_, left)| left)) {
-        return Ok(key);
+    match Key::from_name(name).or_else(|| generic(bare(name)).map(|(_, left)| left)) {
+        Some(key) if key.name().is_some() => Ok(key),
+        Some(key) => Err(Diagnostic::error("unnamed-key", format!("\"{key}\" cannot be mapped")).help(
+            "keyrx has no name for such a key and passes it on; its number is another on each platform",
+        )),
+        None => Err(unknown_key(name)),
     }
+}
+
+/// What stands before any name, or does not.
+fn bare(name: &str) -> &str {
+    name.strip_prefix("VK_").unwrap_or(name)
+}
+
+fn unknown_key(name: &str) -> Box<Diagnostic> {
     let unknown = Diagnostic::error("unknown-key", format!("no key is called \"{name}\""));
-    if let Some((_, key)) = CHARACTERS.iter().find(|(character, _)| *character == bare) {
-        return Err(unknown.label(did_you_mean('"', [key])).help("keys have names; characters are none"));
+    if let Some(custom) = custom_spelling(name) {
+        return unknown.label(did_you_mean('"', [custom]));
     }
+    let prefix = name.get(..3).filter(|prefix| prefix.eq_ignore_ascii_case("VK_")).unwrap_or("");
+    let bare = name.strip_prefix(prefix).unwrap_or(name);
+    if let Some((tried, keys)) = TRIED.iter().find(|(tried, _)| tried.eq_ignore_ascii_case(bare)) {
+        let help = match keys.first() {
+            Some(key) if SHIFTED.contains(tried) => {
+                format!("a US keyboard types it with Shift: as an output, write \"Shift+{key}\"")
+            }
+            _ if tried.len() == 1 => "keys have names; characters are none".into(),
+            _ => String::new(),
+        };
+        return unknown.label(did_you_mean('"', *keys)).help(help);
+    }
+    let folded = bare.to_ascii_lowercase();
+    let numpad = folded.strip_prefix("kp_").map(|key| format!("Numpad{key}"));
+    let meant = numpad.as_deref().unwrap_or(bare);
     let spellings = Key::all().flat_map(|key| key.spellings().iter().copied());
-    let mut near = nearest(bare, spellings.chain(GENERIC.map(|(name, ..)| name)));
+    let mut near = nearest(meant, spellings.chain(GENERIC.map(|(name, ..)| name)));
     // One spelling of each key will do.
     let mut seen = Vec::new();
     near.retain(|name| {
@@ -140,7 +193,17 @@ fn plain_key(name: &str) -> Result<Key, Box<Diagnostic>> {
         is_new
     });
     let help = if near.is_empty() { "the manual's reference has all names of keys" } else { "" };
-    Err(unknown.label(did_you_mean('"', near)).help(help))
+    unknown.label(did_you_mean('"', near)).help(help)
+}
+
+/// The custom modifier or lock that words such as `md_0` and `LK01` mean.
+pub fn custom_spelling(name: &str) -> Option<String> {
+    let upper = name.to_ascii_uppercase();
+    let (prefix, number) =
+        ["MD", "LK"].iter().find_map(|prefix| Some((prefix, upper.strip_prefix(prefix)?)))?;
+    let number = number.strip_prefix('_').unwrap_or(number);
+    let spelling = format!("{prefix}_{number}");
+    custom_id(&spelling, number).is_ok().then_some(spelling)
 }
 
 pub enum ConditionWord<'a> {
@@ -168,7 +231,7 @@ pub fn word_of_condition(text: &str) -> Result<Option<ConditionWord<'_>>, Box<Di
     if text == "IME" {
         return Ok(Some(ConditionWord::Test(Test::InputMethod)));
     }
-    let either = generic(text).map(|(either, _)| either);
+    let either = generic(bare(text)).map(|(either, _)| either);
     let modifier = either.or_else(|| Key::from_name(text).map(Key::modifier));
     Ok(modifier.filter(|modifier| !modifier.is_empty()).map(|set| ConditionWord::Test(Test::Modifier(set))))
 }

@@ -394,6 +394,7 @@ impl Engine {
             self.end(oldest.holding, oldest.cause, effects);
         }
         let cause = Cause { key: source.key, device: source.device, mapping, rule };
+        effects.decided(cause, action);
         let mut emit = Emit { effects, time: self.now, cause };
         let holding = self.situation.begin(&self.keymap, action, is_tap, &mut emit);
         self.held.insert(Record { source, holding, at_release, cause });
@@ -454,9 +455,7 @@ impl Engine {
         let held = self.held.records().iter().map(|record| record.source);
         let undecided = self.pending.undecided.iter().map(|undecided| undecided.source);
         let waiting = self.pending.queue.as_slice().iter().map(|waiting| waiting.event.into());
-        held.chain(undecided)
-            .chain(waiting)
-            .find(|source| source.device == device && self.is_down(*source))
+        held.chain(undecided).chain(waiting).find(|source| source.device == device && self.is_down(*source))
     }
 
     /// What is held ends, the latest first; what is pending is dropped; keys that are down are forgotten.

@@ -2,6 +2,7 @@
 //!
 //! The engine has no clock: every input carries its time, and every effect the time at which it is due.
 
+use crate::action::Action;
 use crate::key::Key;
 use crate::keymap::MappingId;
 
@@ -154,6 +155,9 @@ pub enum Rule {
 pub trait Effects {
     /// Carries out `effect`, or keeps it for that.
     fn push(&mut self, effect: Effect);
+
+    /// A press has found its meaning; what comes of it follows. For those who count or show it.
+    fn decided(&mut self, _cause: Cause, _action: Action) {}
 }
 
 impl Effects for alloc::vec::Vec<Effect> {

@@ -24,6 +24,13 @@ pub enum Exit {
     Internal,
 }
 
+impl Exit {
+    /// How a command ends for which the platform does not work.
+    pub fn of(error: &keyrx_platform::Error) -> Exit {
+        if error.is_forbidden() { Exit::NotPermitted } else { Exit::Internal }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {
         ExitCode::from(match exit {
@@ -47,11 +54,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Maps the keys of the keyboards, until it is told to stop.
-    Run {
-        /// The keymap. It is read again whenever it, or a file that it loads, changes.
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
-    },
+    Run(run::Run),
     /// Shows keyrx at work in this terminal: no keyboard is taken, no right is needed.
     Demo,
     /// Says what is wrong with a keymap, where, and what to do about it.
@@ -106,7 +109,7 @@ pub fn main() -> Exit {
         }
     };
     let done = match cli.command {
-        Command::Run { config } => run::run(&config),
+        Command::Run(run) => run.run(),
         Command::Demo => demo::demo(),
         Command::Check { keymap, system, json } => check::check(&keymap, system, json),
         Command::Test { paths, json } => test::test(&paths, json),
@@ -128,9 +131,6 @@ pub fn main() -> Exit {
         if error.is::<AlreadyRunning>() {
             return Exit::NotPermitted;
         }
-        match error.downcast_ref::<keyrx_platform::Error>() {
-            Some(error) if error.is_forbidden() => Exit::NotPermitted,
-            _ => Exit::Internal,
-        }
+        error.downcast_ref().map_or(Exit::Internal, Exit::of)
     })
 }

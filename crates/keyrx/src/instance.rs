@@ -4,15 +4,17 @@
 //! in a second file beside it, which can be read while the first cannot.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
 use crate::paths;
+use crate::timestamp::Timestamp;
 
 /// The lock. It ends with this, or with the process.
 #[derive(Debug)]
 pub struct Instance {
-    _lock: Option<File>,
+    _lock: File,
 }
 
 /// Another keyrx is running.
@@ -22,24 +24,27 @@ pub struct AlreadyRunning(Option<String>);
 
 impl Instance {
     /// Takes the lock. An `AlreadyRunning` among the errors says who has it.
-    pub fn acquire() -> Result<Instance> {
-        // Without a home there is nobody to have started another one.
-        let Some(directory) = paths::state_dir() else { return Ok(Instance { _lock: None }) };
+    pub fn acquire(directory: &Path) -> Result<Instance> {
         let doing = || format!("the directory {} cannot be used", directory.display());
-        fs::create_dir_all(&directory).with_context(doing)?;
         let file = |end: &str| directory.join(format!("run{}.{end}", paths::session()));
         let mut open = OpenOptions::new();
         let lock = open.write(true).create(true).truncate(false).open(file("lock")).with_context(doing)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let who = fs::read_to_string(file("pid")).ok();
-                return Err(AlreadyRunning(who.map(|pid| format!("process {}", pid.trim()))).into());
+                return Err(AlreadyRunning(holder(&file("pid"))).into());
             }
             Err(TryLockError::Error(error)) => return Err(error).with_context(doing),
         }
         // Only for people: that it cannot be written keeps nobody from running.
-        let _ = fs::write(file("pid"), format!("{}\n", std::process::id()));
-        Ok(Instance { _lock: Some(lock) })
+        let started = Timestamp::now().seconds();
+        let who = serde_json::json!({ "pid": std::process::id(), "started": started });
+        let _ = fs::write(file("pid"), format!("{who}\n"));
+        Ok(Instance { _lock: lock })
     }
+}
+
+fn holder(pid: &Path) -> Option<String> {
+    let who = serde_json::from_str::<serde_json::Value>(&fs::read_to_string(pid).ok()?).ok()?;
+    Some(format!("process {}, since {}", who.get("pid")?, who.get("started")?.as_str()?))
 }

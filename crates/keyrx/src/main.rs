@@ -4,19 +4,32 @@
 
 mod check;
 mod cli;
+mod control;
+mod crash;
 mod demo;
 mod devices;
 mod doctor;
 mod explain;
+mod health;
 mod instance;
+mod lock;
+mod log_file;
 mod logging;
+mod metrics;
 mod paths;
 mod run;
 mod scenario;
 mod session;
+mod settings;
 mod signals;
 mod simulate;
+mod state;
+mod tap;
 mod test;
+#[cfg(test)]
+mod testing;
+mod threads;
+mod timestamp;
 mod watch;
 
 use std::process::ExitCode;

@@ -1,155 +1,201 @@
 //! `keyrx run`: a keymap at work on the keyboards of this machine.
 //!
-//! Two threads: this one drives the platform and with it every key; `control` waits for signals and for changes of
-//! the keymap's files, loads keymaps, and sends the session what comes of it. A keymap that cannot be used changes
-//! nothing: the one before stays in force, and before the first, keys pass through.
+//! This thread drives the platform and with it every key; `control` does everything else, with `compile`, `log` and
+//! `signals` at its side. They end with this function, in the reverse order of their start.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::mpsc::{channel, sync_channel};
 
-use anyhow::{Context, Result, bail};
-use keyrx_config::{Loaded, Severity};
-use keyrx_engine::{Keymap, KeymapBuilder};
+use anyhow::Result;
+use keyrx_engine::{Keymap, KeymapBuilder, Motion};
 use keyrx_platform::native::{self, Waker};
-use keyrx_platform::{Injected, Options};
 
 use crate::cli::Exit;
+use crate::control::{self, Cause, Control, KeymapInUse, Memory, Plan};
+use crate::health::KeymapState;
 use crate::instance::Instance;
 use crate::logging::Logging;
-use crate::session::{Command, Session};
-use crate::signals::{self, Signal};
-use crate::watch::{Change, Watch};
+use crate::metrics::{Hit, Metrics, Path as Outcome};
+use crate::paths::{self, Directories, Paths};
+use crate::session::Session;
+use crate::settings::{Said, Settings};
+use crate::state::{State, Store};
+use crate::tap::Tap;
+use crate::threads::Threads;
+use crate::watch::Watch;
+use crate::{crash, signals};
 
-/// An editor writes a file in several steps: it is looked at so long after a hint, and again until it stays the same.
-const QUIET: Duration = Duration::from_millis(50);
-
-/// What wakes the control thread.
-enum Cause {
-    Signal(Signal),
-    /// Something happened near the keymap's files.
-    Hint(notify::Event),
-}
-
-pub fn run(config: &Path) -> Result<Exit> {
-    let options = match options() {
-        Ok(options) => options,
-        Err(error) => {
-            eprintln!("keyrx: {error}");
-            return Ok(Exit::Usage);
-        }
-    };
-    let _logging = Logging::start()?;
-    let config = std::path::absolute(config)?;
-    let _instance = Instance::acquire()?;
-    let (causes, caused) = channel();
-    let signals = causes.clone();
-    // The control thread is gone when keyrx ends.
-    signals::watch(move |signal| drop(signals.send(Cause::Signal(signal))))?;
-    let mut watch = Watch::new(move |event| drop(causes.send(Cause::Hint(event))))?;
-
-    let loaded = keyrx_config::load(&config);
-    watch.follow(&loaded.files);
-    let keymap = accept(&config, loaded).unwrap_or_else(|| {
-        tracing::warn!("keys pass through until the keymap is mended");
-        KeymapBuilder::new().build()
-    });
-
-    let waker = Waker::new()?;
-    let (commands, commanded) = channel();
-    let control = Control { config, watch, caused, commands, waker: waker.clone() };
-    thread::Builder::new().name("control".into()).spawn(|| control.run())?;
-    native::run(&mut Session::commanded(keymap, commanded), &waker, &options)?;
-    tracing::info!("stopped, every key is released");
-    Ok(Exit::Ok)
-}
-
-/// Says what there is to say about a keymap, and hands it out if it can be used.
-fn accept(config: &Path, loaded: Loaded) -> Option<Keymap> {
-    for diagnostic in &loaded.diagnostics {
-        match diagnostic.severity {
-            Severity::Error => tracing::error!("{diagnostic}"),
-            Severity::Warning => tracing::warn!("{diagnostic}"),
-        }
-    }
-    match &loaded.keymap {
-        Some(_) => tracing::info!("keymap loaded: {}", config.display()),
-        None => tracing::error!("keymap rejected: {}", config.display()),
-    }
-    loaded.keymap
-}
-
-/// What the environment says of the platform.
-fn options() -> Result<Options> {
-    let mut options = Options::default();
-    match std::env::var("KEYRX_INJECTED").as_deref() {
-        Ok("map") => options.injected = Injected::Map,
-        Ok("pass") | Err(_) => options.injected = Injected::Pass,
-        Ok(other) => bail!("KEYRX_INJECTED is {other:?}, which is neither `map` nor `pass`"),
-    }
-    if let Ok(text) = std::env::var("KEYRX_MASK_KEY") {
-        let number = text.strip_prefix("0x").map(|hex| u8::from_str_radix(hex, 16).ok());
-        let number = number.unwrap_or_else(|| text.parse().ok());
-        options.mask_key =
-            number.with_context(|| format!("KEYRX_MASK_KEY is {text:?}, which is no virtual key (0xE8)"))?;
-    }
-    Ok(options)
-}
-
-/// The control thread.
-struct Control {
+#[derive(clap::Args)]
+pub struct Run {
+    /// The keymap. It is read again whenever it, or a file that it loads, changes.
+    #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    watch: Watch,
-    caused: Receiver<Cause>,
-    commands: Sender<Command>,
-    waker: Waker,
+    #[command(flatten)]
+    directories: Directories,
+    #[command(flatten)]
+    said: Said,
 }
 
-impl Control {
-    fn run(mut self) {
-        // When the files are to be looked at: after a hint, which a later one does not put off, and after they were
-        // loaded, for they may have changed while that went on.
-        let mut look_at = Some(Instant::now() + QUIET);
-        loop {
-            let cause = match look_at {
-                Some(at) => self.caused.recv_timeout(at.saturating_duration_since(Instant::now())),
-                None => self.caused.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            };
-            match cause {
-                Ok(Cause::Hint(event)) if self.watch.concerns(&event) => {
-                    look_at = look_at.or(Some(Instant::now() + QUIET));
-                }
-                Ok(Cause::Hint(_)) => {}
-                Ok(Cause::Signal(Signal::Reload)) => {
-                    self.reload();
-                    look_at = Some(Instant::now() + QUIET);
-                }
-                Ok(Cause::Signal(Signal::Stop)) => return self.command(Command::Stop),
-                Err(RecvTimeoutError::Timeout) => {
-                    let change = self.watch.check();
-                    if change == Change::Complete {
-                        self.reload();
-                    }
-                    look_at = (change != Change::None).then(|| Instant::now() + QUIET);
-                }
-                Err(RecvTimeoutError::Disconnected) => return,
+impl Run {
+    pub fn run(self) -> Result<Exit> {
+        let paths = Paths::of(&self.directories);
+        let settings = match Settings::read(&self.said, paths.settings()) {
+            Ok(settings) => settings,
+            Err(mistakes) => {
+                eprintln!("keyrx: {mistakes}");
+                return Ok(Exit::BadInput);
             }
+        };
+        let keymap_path = std::path::absolute(&self.config)?;
+
+        // Whoever does not have the lock writes nothing, not even into the log.
+        let state_dir = paths::create(paths.state_dir());
+        let _instance = match &state_dir {
+            Ok(()) => Some(Instance::acquire(paths.state_dir())?),
+            Err(_) => None,
+        };
+        let metrics = Arc::new(Metrics::new());
+        let log_file = state_dir.is_ok().then(|| paths.log());
+        let logging =
+            Logging::start(settings.log_level, settings.log_format, log_file.as_deref(), metrics.clone())?;
+        crash::watch(metrics.clone());
+        tracing::info!(
+            event = "started",
+            version = env!("CARGO_PKG_VERSION"),
+            pid = std::process::id(),
+            state_dir = %paths.state_dir().display(),
+            "keyrx {}",
+            env!("CARGO_PKG_VERSION")
+        );
+        if let Err(error) = &state_dir {
+            tracing::warn!(
+                event = "state_dir_unusable",
+                path = %paths.state_dir().display(),
+                error = %error,
+                "nothing is kept on the disk: {} cannot be used: {error}",
+                paths.state_dir().display()
+            );
+        }
+        let store = state_dir.is_ok().then(|| Store::new(paths.state()));
+        let saved = store.as_ref().map(Store::load).unwrap_or_default();
+
+        let (causes, caused) = channel();
+        let (compile, jobs) = sync_channel(1);
+        let (commands, commanded) = channel();
+        let waker = Waker::new()?;
+
+        // Whatever they tell, the control thread is gone when keyrx ends.
+        let tell = causes.clone();
+        let mut watch = Watch::new(move |event| drop(tell.send(Cause::Hint(event))))?;
+        let loaded = keyrx_config::load(&keymap_path);
+        watch.follow(&control::files(&loaded, &paths));
+        let last_good = control::last_good(&keymap_path, &loaded).or_else(|| saved.last_good.clone());
+        let state = State { last_good, ..saved.clone() };
+        let (keymap, keymap_state) = match control::accept(&keymap_path, loaded, &metrics) {
+            Some(keymap) => (keymap, KeymapState::Current),
+            None => fall_back(&keymap_path, &saved),
+        };
+        if saved.is_paused {
+            tracing::warn!(
+                event = "paused",
+                "mapping is paused, as it was before; LCtrl + Space + Escape resumes"
+            );
+        }
+
+        let mut threads = Threads::default();
+        let tell = causes.clone();
+        signals::watch(&mut threads, move |signal| drop(tell.send(Cause::Signal(signal))))?;
+        let tell = causes.clone();
+        let path = keymap_path.clone();
+        let wake = compile.clone();
+        let wake = move || {
+            let _ = wake.try_send(());
+        };
+        threads.start("compile", wake, move |stop| {
+            while jobs.recv().is_ok() && !stop.is_requested() {
+                drop(tell.send(Cause::Read(Box::new(keyrx_config::load(&path)))));
+            }
+        })?;
+        let mut control = Control {
+            causes: caused,
+            commands,
+            waker: waker.clone(),
+            compile,
+            watch,
+            log: logging.switch(),
+            metrics: metrics.clone(),
+            said: self.said,
+            paths,
+            store,
+            keymap: KeymapInUse { path: keymap_path, state: keymap_state },
+            memory: Memory::new(saved.clone(), state, &metrics),
+            plan: Plan::new(),
+        };
+        threads.start("control", move || drop(causes.send(Cause::Woken)), move |stop| control.run(stop))?;
+
+        let session = Session::commanded(keymap, commanded).paused(saved.is_paused);
+        let mut tap = Tap::new(session, metrics.clone());
+        let run = || native::run(&mut tap, &waker, &settings.platform);
+        // What a panic unwinds lets the keyboards go.
+        let exit = match catch_unwind(AssertUnwindSafe(run)) {
+            Ok(Ok(())) => Exit::Ok,
+            Ok(Err(error)) => {
+                let exit = Exit::of(&error);
+                let error = format!("{:#}", anyhow::Error::from(error));
+                tracing::error!(event = "platform_failed", error, "{error}");
+                exit
+            }
+            Err(_) => Exit::Internal,
+        };
+        tell_end(&metrics);
+        Ok(exit)
+    }
+}
+
+/// What is in force when the keymap cannot be used at the start: what it was when it could, or else nothing.
+fn fall_back(path: &Path, saved: &State) -> (Keymap, KeymapState) {
+    let last_good = saved.last_good.as_ref().filter(|last_good| last_good.keymap == path);
+    let keymap = last_good.and_then(|good| keyrx_config::load_kept(path, &good.texts).keymap);
+    match keymap {
+        Some(keymap) => {
+            tracing::warn!(
+                event = "keymap_last_good",
+                "the keymap of before is used until this one is mended"
+            );
+            (keymap, KeymapState::LastGood)
+        }
+        None => {
+            tracing::warn!(event = "keymap_missing", "keys pass through until the keymap is mended");
+            (KeymapBuilder::new().build(), KeymapState::Missing)
         }
     }
+}
 
-    fn reload(&mut self) {
-        self.watch.before_load();
-        let loaded = keyrx_config::load(&self.config);
-        self.watch.follow(&loaded.files);
-        if let Some(keymap) = accept(&self.config, loaded) {
-            self.command(Command::Keymap(keymap));
-        }
-    }
-
-    fn command(&self, command: Command) {
-        // The session is gone when keyrx ends.
-        let _ = self.commands.send(command);
-        self.waker.wake();
-    }
+fn tell_end(metrics: &Metrics) {
+    let all = metrics.snapshot();
+    let motion = |motion| all.events.by_motion(motion);
+    let path = |path| all.events.by_path(path);
+    let hits = Hit::ALL.iter().zip(all.hits).map(|((_, name), count)| format!("{name} {count}"));
+    tracing::info!(
+        event = "stopped",
+        uptime = all.at.as_secs(),
+        presses = motion(Motion::Press),
+        releases = motion(Motion::Release),
+        repeats = motion(Motion::Repeat),
+        passed = path(Outcome::Passed),
+        mapped = path(Outcome::Mapped),
+        dropped = path(Outcome::Dropped),
+        hits = hits.collect::<Vec<_>>().join(", "),
+        latency_p50_us = all.latency.within(50),
+        latency_p95_us = all.latency.within(95),
+        latency_p99_us = all.latency.within(99),
+        latency_max_us = all.latency.longest(),
+        keymaps_loaded = all.keymaps_loaded,
+        keymaps_rejected = all.keymaps_rejected,
+        log_lines_lost = all.lost_lines,
+        locks_repaired = all.locks_repaired,
+        "stopped, every key is released"
+    );
 }

@@ -40,16 +40,30 @@ impl Session {
         Session { commands: Some(commands), ..Session::new(keymap) }
     }
 
+    /// With mapping paused from the start, or not.
+    pub fn paused(mut self, is_paused: bool) -> Session {
+        if is_paused {
+            // No key is down yet: there are no effects.
+            self.engine.step(Input::Pause(Time::ZERO), &mut Vec::new());
+        }
+        self
+    }
+
+    /// Whether keys pass through because somebody wanted it so.
+    pub fn is_paused(&self) -> bool {
+        self.engine.is_paused()
+    }
+
     /// What is not a key's event: there is time for more than the engine.
     fn step(&mut self, input: Input, effects: &mut dyn Effects) {
         self.engine.step(input, effects);
         if let Some(retired) = self.engine.take_retired() {
             drop(retired);
-            tracing::info!("keymap in force");
+            tracing::info!(event = "keymap_in_force", "keymap in force");
         }
         if std::mem::take(&mut self.is_pause_untold) {
             let what = if self.engine.is_paused() { "paused" } else { "resumed" };
-            tracing::warn!("mapping is {what} by LCtrl + Space + Escape");
+            tracing::warn!(event = what, "mapping is {what} by LCtrl + Space + Escape");
         }
     }
 
@@ -100,18 +114,31 @@ impl Handler for Session {
             Event::Key(event) => self.key(event, effects),
             Event::Deadline(time) => self.step(Input::Deadline(time), effects),
             Event::Connected(id, info) => {
-                tracing::info!("keyboard connected: {}", info.name);
+                tracing::info!(
+                    event = "keyboard_connected",
+                    name = info.name,
+                    "keyboard connected: {}",
+                    info.name
+                );
                 self.engine.connect(id, info);
             }
-            Event::Ready => tracing::info!("ready"),
-            Event::Refused(info, error) => tracing::warn!("cannot read the keyboard {}: {error}", info.name),
+            Event::Ready => tracing::info!(event = "ready", "ready"),
+            Event::Refused(info, error) => {
+                let (name, error) = (info.name.as_str(), error.to_string());
+                tracing::warn!(
+                    event = "keyboard_refused",
+                    name,
+                    error,
+                    "cannot read the keyboard {name}: {error}"
+                );
+            }
             Event::Disconnected(time, id) => {
-                tracing::info!("keyboard gone");
+                tracing::info!(event = "keyboard_gone", "keyboard gone");
                 self.chord.forget(id);
                 self.step(Input::Disconnected(time, id), effects);
             }
             Event::Interrupted(time, why) => {
-                tracing::warn!("all keys are released: {why}");
+                tracing::warn!(event = "interrupted", reason = %why, "all keys are released: {why}");
                 self.release_all(time, effects);
             }
             Event::Stopping(time) => self.release_all(time, effects),

@@ -115,7 +115,13 @@ impl Watch {
             match self.watcher.watch(&directory, RecursiveMode::NonRecursive) {
                 Ok(()) => _ = self.directories.insert(directory),
                 Err(error) if directory.is_dir() => {
-                    tracing::warn!("changes in {} will not be noticed: {error}", directory.display());
+                    tracing::warn!(
+                        event = "directory_unwatched",
+                        path = %directory.display(),
+                        error = %error,
+                        "changes in {} will not be noticed: {error}",
+                        directory.display()
+                    );
                 }
                 Err(_) => {}
             }

@@ -3,15 +3,15 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::thread;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::Signal;
+use crate::threads::Threads;
 
 /// Tells of signals from now on. The first one to stop is told, the second ends the process at once.
-pub fn watch(tell: impl Fn(Signal) + Send + Sync + 'static) -> io::Result<()> {
+pub fn watch(threads: &mut Threads, tell: impl Fn(Signal) + Send + Sync + 'static) -> io::Result<()> {
     let stopping = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         signal_hook::flag::register_conditional_shutdown(signal, 130, stopping.clone())?;
@@ -20,10 +20,14 @@ pub fn watch(tell: impl Fn(Signal) + Send + Sync + 'static) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     // A program in a terminal ends with it; a daemon reads its keymap again.
     let has_terminal = std::fs::File::open("/dev/tty").is_ok();
-    thread::Builder::new().name("signals".into()).spawn(move || {
-        for signal in signals.forever() {
-            tell(if signal == SIGHUP && !has_terminal { Signal::Reload } else { Signal::Stop });
-        }
-    })?;
-    Ok(())
+    let handle = signals.handle();
+    threads.start(
+        "signals",
+        move || handle.close(),
+        move |_| {
+            for signal in signals.forever() {
+                tell(if signal == SIGHUP && !has_terminal { Signal::Reload } else { Signal::Stop });
+            }
+        },
+    )
 }

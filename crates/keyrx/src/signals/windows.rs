@@ -5,8 +5,10 @@ use std::io;
 use keyrx_platform::native::console;
 
 use super::Signal;
+use crate::threads::Threads;
 
 /// Tells of signals from now on. The first one to stop is told, the second ends the process at once.
-pub fn watch(tell: impl Fn(Signal) + Send + Sync + 'static) -> io::Result<()> {
+/// Windows brings a thread of its own for it.
+pub fn watch(_: &mut Threads, tell: impl Fn(Signal) + Send + Sync + 'static) -> io::Result<()> {
     console::on_stop(move || tell(Signal::Stop))
 }

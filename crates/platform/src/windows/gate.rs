@@ -10,6 +10,7 @@ use std::mem;
 
 use keyrx_engine::{DeviceId, Effect, Effects, Key, KeyEvent, Motion, Rule, Time};
 
+use super::clock;
 use super::output::{Act, KeySet, Outlet, Stuck, opens_menu};
 use crate::{Event, Handler, Interruption, Next};
 
@@ -170,6 +171,7 @@ impl<'a> Gate<'a> {
             self.set_pressed(stroke.key, fate, device);
         }
         self.outlet.flush();
+        self.handler.carried_out(clock::now());
         verdict
     }
 
@@ -203,6 +205,7 @@ impl<'a> Gate<'a> {
             self.open(Interruption::OutputStuck);
         }
         self.outlet.flush();
+        self.handler.carried_out(clock::now());
     }
 
     /// Nothing that we hold may stay down, and what is down is forgotten.

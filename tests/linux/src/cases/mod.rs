@@ -1,5 +1,6 @@
 //! The cases, by what they are about.
 
+mod daemon;
 mod devices;
 mod keys;
 mod permissions;
@@ -38,5 +39,7 @@ impl Clocks {
 }
 
 pub fn all() -> impl Iterator<Item = &'static Case> {
-    [keys::CASES, devices::CASES, reload::CASES, stopping::CASES, permissions::CASES].into_iter().flatten()
+    [keys::CASES, devices::CASES, reload::CASES, stopping::CASES, permissions::CASES, daemon::CASES]
+        .into_iter()
+        .flatten()
 }

@@ -10,10 +10,10 @@ mod regressions;
 mod reload;
 
 use std::any::Any;
-use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::time::Instant;
 
 use super::scene::{Disturbed, Scene};
@@ -44,7 +44,9 @@ fn all() -> impl Iterator<Item = &'static Case> {
 
 /// Runs the cases that are asked for and closes with the counts.
 pub fn run(keyrx: &Path, words: &[&str]) -> ExitCode {
-    panic::set_hook(Box::new(|info| PLACE.set(info.location().map(ToString::to_string).unwrap_or_default())));
+    panic::set_hook(Box::new(|info| {
+        *PLACE.lock().unwrap() = info.location().map(ToString::to_string).unwrap_or_default();
+    }));
     let (mut passed, mut failed) = (0, 0);
     for case in all().filter(|case| words.is_empty() || words.iter().any(|word| case.name.contains(word))) {
         let begin = Instant::now();
@@ -65,10 +67,8 @@ pub fn run(keyrx: &Path, words: &[&str]) -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-thread_local! {
-    /// Where the last failure happened.
-    static PLACE: RefCell<String> = const { RefCell::new(String::new()) };
-}
+/// Where the last failure happened.
+static PLACE: Mutex<String> = Mutex::new(String::new());
 
 /// Runs one case; an error is what a reader of the report needs.
 fn attempt(case: &Case, keyrx: &Path) -> Result<(), String> {
@@ -84,7 +84,7 @@ fn attempt(case: &Case, keyrx: &Path) -> Result<(), String> {
             Err(cause) if cause.is::<Disturbed>() => {}
             Err(cause) => {
                 let log = scene.as_mut().map(|scene| scene.log().to_owned()).unwrap_or_default();
-                let text = format!("{}\nat {}\nkeyrx said:\n{log}", message(&*cause), PLACE.take());
+                let text = format!("{}\nat {}\nkeyrx said:\n{log}", message(&*cause), PLACE.lock().unwrap());
                 return Err(text.lines().map(|line| format!("       {line}\n")).collect());
             }
         }

@@ -1,0 +1,111 @@
+//! What keyrx keeps: its log, and what it knows again after a restart.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+
+use nix::mount::{MsFlags, mount};
+use nix::sys::signal::Signal;
+
+use super::{Case, Clocks};
+use crate::daemon::User;
+use crate::scene::Scene;
+use crate::time::ms;
+
+const KEYMAP: &str = r#"map("A", "B");"#;
+const CHORD: &str = "+LCtrl 20 +Space 20 +Escape 60 -Escape 20 -Space 20 -LCtrl 50";
+
+pub const CASES: &[Case] = &[
+    Case {
+        name: "mapping that was paused is paused after kill -9, and resumes",
+        clocks: Clocks::Virtual,
+        run: |scene| {
+            let keyboard = scene.plug("Keychron K2");
+            scene.keyrx(KEYMAP);
+            scene.type_on(&keyboard, CHORD);
+            scene.watch(ms(2000));
+            assert!(scene.log().contains("health: degraded: mapping is paused"));
+            scene.end(Signal::SIGKILL);
+            scene.keyrx(KEYMAP);
+            scene.check(&keyboard, "+A 50 -A", "+A @50 -A");
+            scene.type_on(&keyboard, CHORD);
+            scene.check(&keyboard, "+A 50 -A", "+B @50 -B");
+        },
+    },
+    Case {
+        name: "a keymap that was broken while keyrx was away is the one of before",
+        clocks: Clocks::Virtual,
+        run: |scene| {
+            let keyboard = scene.plug("Keychron K2");
+            scene.keyrx(KEYMAP);
+            assert_eq!(scene.end(Signal::SIGTERM).code(), Some(0));
+            scene.keyrx(r#"map("A", "Nonsense");"#);
+            scene.check(&keyboard, "+A 50 -A", "+B @50 -B");
+            scene.reload(r#"map("A", "C");"#, "keymap loaded");
+            scene.check(&keyboard, "+A 50 -A", "+C @50 -C");
+        },
+    },
+    Case {
+        name: "what was done is counted, and told at the end",
+        clocks: Clocks::Virtual,
+        run: |scene| {
+            let keyboard = scene.plug("Keychron K2");
+            scene.keyrx(r#"map("A", "B"); map("CapsLock", tap_hold("Escape", "LCtrl"));"#);
+            scene.check(&keyboard, "+A 50 -A 50 +Q 50 -Q", "+B @50 -B @100 +Q @150 -Q");
+            scene.type_on(&keyboard, "+CapsLock 20 -CapsLock 20");
+            scene.end(Signal::SIGTERM);
+            let log = fs::read_to_string(state(scene).join("keyrx.log")).unwrap();
+            let end = log.lines().find(|line| line.contains(r#""event":"stopped""#)).unwrap();
+            for part in [r#""presses":3,"releases":3,"#, r#""passed":2,"mapped":4,"#, "key 1, ", "tap 1, "] {
+                assert!(end.contains(part), "{part} is missing in {end}");
+            }
+        },
+    },
+    Case {
+        name: "the log's level changes with the settings",
+        clocks: Clocks::Virtual,
+        run: |scene| {
+            let _keyboard = scene.plug("Keychron K2");
+            let config = scene.home.join(".config/keyrx");
+            fs::create_dir_all(&config).unwrap();
+            scene.keyrx(KEYMAP);
+            fs::write(config.join("keyrx.toml"), "log_level = \"debug\"\n").unwrap();
+            scene.wait_for("the log's level is now DEBUG");
+            fs::write(config.join("keyrx.toml"), "log_level = 5\n").unwrap();
+            scene.wait_for("keyrx.toml:1: this must be");
+        },
+    },
+    Case {
+        name: "on a full disk keys are mapped as ever, and the log is written when there is room again",
+        clocks: Clocks::Virtual,
+        run: |scene| {
+            let keyboard = scene.plug("Keychron K2");
+            let full = PathBuf::from("/tmp/full");
+            fs::create_dir_all(&full).unwrap();
+            mount(Some("full"), &full, Some("tmpfs"), MsFlags::empty(), Some("size=64k")).unwrap();
+            fs::create_dir_all(state(scene).parent().unwrap()).unwrap();
+            symlink(&full, state(scene)).unwrap();
+            let ballast = full.join("ballast");
+            let _ = fs::write(&ballast, vec![0; 1 << 20]);
+            scene.keymap(KEYMAP);
+            scene.start(User::Root);
+            scene.wait_for("ready");
+            scene.check(&keyboard, "+A 50 -A", "+B @50 -B");
+            scene.watch(ms(2000));
+            let log = scene.log();
+            assert!(log.contains("the log stays in memory") && log.contains("the state cannot be written"));
+            fs::remove_file(ballast).unwrap();
+            scene.watch(ms(31_000));
+            let log = fs::read_to_string(full.join("keyrx.log")).unwrap();
+            for event in ["started", "ready", "log_file_failed", "state_not_saved", "log_file_resumed"] {
+                assert!(log.contains(&format!(r#""event":"{event}""#)), "{event} is missing in {log}");
+            }
+            assert!(full.join("state").exists());
+            scene.check(&keyboard, "+A 50 -A", "+B @50 -B");
+        },
+    },
+];
+
+fn state(scene: &Scene) -> PathBuf {
+    scene.home.join(".local/state/keyrx")
+}
