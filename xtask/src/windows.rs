@@ -117,7 +117,9 @@ impl Toolchain {
     }
 
     fn build_unit_tests(&self) -> Result<()> {
-        run(self.unit_tests(&mut cargo::command(&[])).arg("--no-run"))
+        let mut command = cargo::command(&["test", "--no-run"]);
+        self.unit_tests(&mut command);
+        run(&mut command)
     }
 
     /// The unit tests of all crates, under Wine.
@@ -126,22 +128,21 @@ impl Toolchain {
         command.args(["--kill-after=5", &UNIT_LIMIT_S.to_string()]);
         command.arg(cargo::command(&[]).get_program()).current_dir(cargo::workspace());
         wine.settings(&mut command);
-        self.unit_tests(&mut command);
+        command.env("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER", wine::LOADER);
         if cargo::has("nextest") {
             // It reads cargo's metadata, and under Wine there is no cargo.
-            command.args(["--filterset", "not binary(dependencies)"]);
-        }
-        run(command.env("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER", wine::LOADER))
-    }
-
-    fn unit_tests<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        if cargo::has("nextest") {
-            command.args(["nextest", "run"]);
+            command.args(["nextest", "run", "--filterset", "not binary(dependencies)"]);
         } else {
             command.args(["test", "--lib", "--bins"]);
         }
+        self.unit_tests(&mut command);
+        run(&mut command)
+    }
+
+    /// Adds to a command which tests are meant.
+    fn unit_tests(&self, command: &mut Command) {
         self.prepare(command, &target());
-        command.arg("--workspace").args(OTHERS).args(["--exclude", "keyrx-windows-tests"])
+        command.arg("--workspace").args(OTHERS).args(["--exclude", "keyrx-windows-tests"]);
     }
 
     /// The release keyrx, and what tests it.
