@@ -50,7 +50,7 @@ fn undeclared_layers(draft: &mut Draft, in_time: impl Fn() -> bool) {
             break;
         }
         let is_known = name == "base" || draft.layers.contains_key(&name);
-        if is_known || draft.sources.took(&format!("layer(\"{name}\"")) {
+        if is_known || draft.sources.took(&format!("layer(\"{name}")) {
             continue;
         }
         // In a condition, something else may have been meant.

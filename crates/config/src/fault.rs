@@ -1,10 +1,12 @@
 //! The interpreter's errors in our words, and what lets it go on.
 
+use std::any::type_name;
+
 use keyrx_engine::Key;
 use rhai::{EvalAltResult, LexError, ParseErrorType};
 
 use crate::diagnostic::Diagnostic;
-use crate::draft::{Draft, Unknown};
+use crate::draft::{Draft, Made, Unknown};
 use crate::mend::{Mend, open_brackets};
 use crate::script::MAX_DEPTH;
 use crate::source::Sources;
@@ -123,7 +125,11 @@ impl Fault {
         };
         // A brace that lost its partner when that was taken out.
         let braces = |brace| source.taken.matches(brace).count();
-        let follows = (here.is_empty() || here == "}") && braces('{') != braces('}');
+        let follows = match here {
+            "}" => braces('{') > braces('}'),
+            "" => braces('{') < braces('}') && open.is_none_or(|(_, closing)| closing == '}'),
+            _ => false,
+        };
         let diagnostic = (!follows).then_some(diagnostic);
         Some(Fault { place, span, diagnostic, excuse: Some(Excuse::Mend(mend)), is_syntax: true })
     }
@@ -180,8 +186,10 @@ impl Fault {
             other => {
                 let text = other.to_string();
                 let text = text.split(" (line ").next().unwrap_or("");
-                let diagnostic = Diagnostic::error("script", stops(&lower_first(text)));
-                ((!text.contains(UNKNOWN)).then_some(diagnostic), excusable())
+                let follows = [UNKNOWN, type_name::<Unknown>()].iter().any(|name| text.contains(name));
+                let text = text.replace(type_name::<Made>(), "action");
+                let diagnostic = Diagnostic::error("script", stops(&lower_first(&text)));
+                ((!follows).then_some(diagnostic), excusable())
             }
         };
         Some(Fault { place, span: sources.name(place), diagnostic, excuse, is_syntax: false })
