@@ -131,9 +131,9 @@ impl Toolchain {
         command.env("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER", wine::LOADER);
         if cargo::has("nextest") {
             // It reads cargo's metadata, and under Wine there is no cargo.
-            command.args(["nextest", "run", "--filterset", "not binary(dependencies)"]);
+            command.args(["nextest", "run", "--no-fail-fast", "--filterset", "not binary(dependencies)"]);
         } else {
-            command.args(["test", "--lib", "--bins"]);
+            command.args(["test", "--no-fail-fast", "--lib", "--bins"]);
         }
         self.unit_tests(&mut command);
         run(&mut command)

@@ -330,6 +330,12 @@ impl Seen {
         compare("of the keyboard's own keys", expected, &self.moments(|record| record.extra == 0), None);
     }
 
+    /// Only what was seen of these keys.
+    pub fn only(&self, of: impl Fn(Key) -> bool) -> Seen {
+        let records = self.records.iter().filter(|record| of(record.key())).copied().collect();
+        Seen { start: self.start, records }
+    }
+
     /// In the notation, to the millisecond.
     fn moments(&self, of: impl Fn(&Record) -> bool) -> Vec<Moment> {
         let moment = |record: &Record| {
