@@ -1,6 +1,8 @@
 //! `keyrx run` before any key: settings, files, the log, and what happens when something is in the way.
 //!
 //! No keyboard is touched, whatever this machine allows: the keymaps are for a keyboard that nobody has.
+//! It ends keyrx by signals, which Windows has not: there, the end-to-end cases do what this does.
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
 use std::fs::{self, File};
