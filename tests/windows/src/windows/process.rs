@@ -16,6 +16,17 @@ pub struct Process {
     lines: Receiver<String>,
 }
 
+/// Wine fails to start a program now and then on a busy machine (error 1359), and not a moment later.
+fn spawn(command: &mut Command) -> Child {
+    for _ in 0..5 {
+        if let Ok(child) = command.spawn() {
+            return child;
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+    command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
 impl Process {
     pub fn start(command: &mut Command, says: Says) -> Process {
         command.stdin(Stdio::piped());
@@ -23,7 +34,7 @@ impl Process {
             Says::Stdout => command.stdout(Stdio::piped()),
             Says::Stderr => command.stdout(Stdio::null()).stderr(Stdio::piped()),
         };
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let mut child = spawn(command);
         let output: Box<dyn Read + Send> = match says {
             Says::Stdout => Box::new(child.stdout.take().unwrap()),
             Says::Stderr => Box::new(child.stderr.take().unwrap()),

@@ -5,6 +5,11 @@
 use std::fs;
 use std::process::Command;
 
+/// Whether there is one: whether this is Wine.
+pub fn is_below() -> bool {
+    fs::exists(r"Z:\proc\version").is_ok_and(|exists| exists)
+}
+
 /// Presses Ctrl+C for the process in whose command line these words stand.
 pub fn interrupt(words: &str) {
     let process = find(words).unwrap_or_else(|| panic!("no process with {words:?} on the Linux below"));

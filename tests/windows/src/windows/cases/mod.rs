@@ -17,6 +17,7 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use super::scene::{Disturbed, Scene};
+use super::unix;
 
 /// How often a case is tried when the machine was too busy to type in time.
 const TRIES: u32 = 5;
@@ -44,6 +45,10 @@ fn all() -> impl Iterator<Item = &'static Case> {
 
 /// Runs the cases that are asked for and closes with the counts.
 pub fn run(keyrx: &Path, words: &[&str]) -> ExitCode {
+    if !unix::is_below() {
+        eprintln!("Only under Wine: every key there is gets pressed, Sleep and Power among them.");
+        return ExitCode::from(2);
+    }
     panic::set_hook(Box::new(|info| {
         *PLACE.lock().unwrap() = info.location().map(ToString::to_string).unwrap_or_default();
     }));
