@@ -116,7 +116,11 @@ fn linux() -> Result<Outcome> {
 
 /// The names of the subsets and what they hold, a line each.
 pub fn list() -> String {
-    SUBSETS.iter().map(|subset| format!("  {:<10} {}\n", subset.name, subset.about)).collect()
+    let line = |Subset { name, about, on_request, .. }: &Subset| {
+        let on_request = if *on_request { " (on request)" } else { "" };
+        format!("  {name:<10} {about}{on_request}\n")
+    };
+    SUBSETS.iter().map(line).collect()
 }
 
 /// Runs subsets one after the other, goes on after a failure, and closes with a table and the counts.
