@@ -161,8 +161,7 @@ impl Toolchain {
         let folder = match profile {
             Profile::Dev => "debug",
             Profile::Release => {
-                // The crate const-random seeds rhai's hash tables; it would roll dice in each build.
-                command.arg("--release").env("CONST_RANDOM_SEED", "keyrx");
+                command.arg("--release");
                 command.env("CARGO_ENCODED_RUSTFLAGS", self.reproducible(workspace, target)?);
                 "release"
             }
@@ -197,6 +196,8 @@ impl Toolchain {
     /// Makes a cargo command one for Windows.
     fn prepare(&self, command: &mut Command, target: &Path) {
         command.args(["--target", TARGET, "--target-dir"]).arg(target);
+        // The crate const-random seeds rhai's hash tables; it would roll dice in each build.
+        command.env("CONST_RANDOM_SEED", "keyrx");
         if let Toolchain::Debian(root) = self {
             let program = |name| root.join("usr/bin").join(name);
             command.arg("-Zbuild-std=std,panic_unwind,test").env("RUSTC_BOOTSTRAP", "1");

@@ -49,8 +49,8 @@ fn undeclared_layers(draft: &mut Draft, in_time: impl Fn() -> bool) {
         if !in_time() {
             break;
         }
-        let is_known = name == "base" || draft.layers.contains_key(&name);
-        if is_known || draft.sources.took(&format!("layer(\"{name}")) {
+        let is_lost = draft.sources.took(&format!("\"{name}")) || draft.sources.took(&format!("{name}\""));
+        if name == "base" || draft.layers.contains_key(&name) || is_lost {
             continue;
         }
         // In a condition, something else may have been meant.

@@ -120,7 +120,7 @@ impl Diagnostic {
         if let Some(source) = sources.get(span.file) {
             (self.line, self.column) = source.line_column(span.start);
             (self.end_line, self.end_column) = source.line_column(span.end);
-            self.source_line = shown(source.line(self.line), usize::MAX);
+            self.source_line = source.line(self.line).to_owned();
             self.file.clone_from(&source.name);
         }
     }
@@ -145,19 +145,20 @@ impl fmt::Display for Diagnostic {
         if !self.source_line.is_empty() {
             // Lines that are longer than a screen show what is around the place.
             let skipped = if column > &100 { column.saturating_sub(40) } else { 0 };
-            let shown: String = self.source_line.chars().skip(skipped).take(160).collect();
+            let line_shown: String = self.source_line.chars().skip(skipped).take(160).collect();
+            let line_shown = shown(&line_shown, usize::MAX);
             let before: String =
-                shown.chars().take(column.saturating_sub(1).saturating_sub(skipped)).collect();
+                line_shown.chars().take(column.saturating_sub(1).saturating_sub(skipped)).collect();
             let length = match self.end_line == *line {
                 true => self.end_column.saturating_sub(*column),
                 false => usize::MAX,
             };
-            let marked: String = shown.chars().skip(before.chars().count()).take(length).collect();
+            let marked: String = line_shown.chars().skip(before.chars().count()).take(length).collect();
             let margin: String = before.chars().map(blank).collect();
             let carets = "^".repeat(marked.trim_end().width().max(1));
             let label = self.label.as_deref().unwrap_or("");
             writeln!(f, "{gutter} |")?;
-            writeln!(f, "{line} | {shown}")?;
+            writeln!(f, "{line} | {line_shown}")?;
             writeln!(f, "{}", format!("{gutter} | {margin}{carets} {label}").trim_end())?;
         }
         for related in &self.related {

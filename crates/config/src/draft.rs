@@ -262,7 +262,7 @@ impl Draft {
 
     /// Says that a block has not been ended. keyrx 1.x let conditions pass but not devices, and so do we.
     fn report_open(&mut self, ends: Ends, place: Place) {
-        if self.sources.took("_end(") {
+        if self.sources.took("end") {
             return;
         }
         let diagnostic = match ends {
@@ -298,7 +298,7 @@ impl Draft {
     }
 
     fn nothing_to_end(&mut self, place: Place, message: &str) {
-        if self.sources.took("_start(") {
+        if ["start", "when", "device"].iter().any(|words| self.sources.took(words)) {
             return;
         }
         let mut diagnostic = Diagnostic::error("nothing-to-end", message)

@@ -198,10 +198,14 @@ impl Fault {
 
 const CURLY_QUOTES: [char; 7] = ['“', '”', '„', '‟', '‘', '’', '‚'];
 
-/// Whether it is a closing bracket that is wrong.
+/// Whether a closing bracket stands where a statement ends or begins.
 fn is_stray(error: &ParseErrorType, here: &str) -> bool {
-    let ends = matches!(error, ParseErrorType::MissingToken(token, _) if token == ";");
-    ends && matches!(here, ")" | "]" | "}")
+    let is_at_edge = match error {
+        ParseErrorType::MissingToken(token, _) => token == ";",
+        ParseErrorType::BadInput(LexError::UnexpectedInput(text)) => text == here,
+        _ => false,
+    };
+    is_at_edge && matches!(here, ")" | "]" | "}")
 }
 
 fn lower_first(text: &str) -> String {

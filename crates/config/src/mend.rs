@@ -41,6 +41,8 @@ impl Source {
             }
             Mend::End => {
                 let closing: String = open_brackets(&self.script).into_iter().rev().map(|(_, c)| c).collect();
+                // The last line may be a comment.
+                self.script.push('\n');
                 self.script.push_str(&closing);
                 !closing.is_empty()
             }

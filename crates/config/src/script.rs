@@ -37,7 +37,7 @@ pub const MAX_LOADS: usize = 32;
 const MAX_CHECK_TIME: Duration = Duration::from_millis(150);
 const MAX_EXCUSED: usize = 50;
 /// More mistakes in the syntax of one file are none of the language.
-const MAX_MENDED: usize = 20;
+const MAX_MENDED: usize = 40;
 /// Enough for what the limits above let through, whatever thread asks for a keymap.
 const STACK: usize = 64 << 20;
 
@@ -108,18 +108,21 @@ fn run_here(entry: &Entry<'_>) -> Loaded {
     };
 
     let deadline = Instant::now() + MAX_TIME;
+    let current = Rc::new(RefCell::new(Draft::new(sources)));
+    let mut engine = sandbox(deadline);
+    teach(&mut engine, &current);
     let mut faults: Vec<Fault> = Vec::new();
     loop {
-        let draft = Rc::new(RefCell::new(Draft::new(sources)));
-        let outcome = run_excused(&draft, main, &faults, deadline);
-        let mut draft = draft.replace(Draft::new(Sources::default()));
+        let outcome = run_file(&engine, &current, main);
+        let mut draft = current.replace(Draft::new(Sources::default()));
         let fault = outcome.err().filter(|_| !draft.is_full).and_then(|error| Fault::of(&draft, &error));
         let is_complete = fault.is_none() && !draft.is_full;
         if let Some(mut fault) = fault {
             let is_in_time = faults.len() < MAX_EXCUSED && Instant::now() < deadline;
             if is_in_time && excuse(&mut draft.sources, &mut faults, &mut fault) {
                 faults.push(fault);
-                sources = draft.sources;
+                provide(&mut engine, &current, &faults);
+                current.borrow_mut().sources = draft.sources;
                 continue;
             }
             // The excuses take time, too: that is not the script's mistake.
@@ -159,40 +162,38 @@ fn excuse(sources: &mut Sources, faults: &mut [Fault], fault: &mut Fault) -> boo
     false
 }
 
-/// Runs the script with what was missing in earlier runs.
-fn run_excused(
-    draft: &Rc<RefCell<Draft>>,
-    main: FileId,
-    faults: &[Fault],
-    deadline: Instant,
-) -> Result<(), Box<EvalAltResult>> {
-    let mut engine = sandbox(deadline);
-    let of_language = FUNCTIONS.iter().flat_map(|function| {
-        let counts = (0..=function.parameters.len()).filter(|count| function.takes(*count));
-        counts.map(|count| (function.name, count))
-    });
-    let any = |count: usize| vec![TypeId::of::<Dynamic>(); count];
-    for (name, count) in of_language {
-        register(&mut engine, draft, name, any(count));
+/// Makes the functions of the language known to the interpreter.
+fn teach(engine: &mut Engine, draft: &Rc<RefCell<Draft>>) {
+    for function in FUNCTIONS {
+        for count in (0..=function.parameters.len()).filter(|count| function.takes(*count)) {
+            register(engine, draft, function.name, any(count));
+        }
     }
     // Rhai's own `map` of an array by a function's name is in the way of ours.
     let array_and_text = vec![TypeId::of::<rhai::Array>(), TypeId::of::<ImmutableString>()];
-    register(&mut engine, draft, "map", array_and_text);
-    let mut variables = Vec::new();
-    for excuse in faults.iter().filter_map(|fault| fault.excuse.as_ref()) {
-        match excuse {
-            Excuse::Function(name, count) => register(&mut engine, draft, name, any(*count)),
-            Excuse::Variable(name) => variables.push(name.clone()),
-            // The script has been mended.
-            Excuse::Mend(_) => {}
-        }
+    register(engine, draft, "map", array_and_text);
+}
+
+/// So many arguments of any type.
+fn any(count: usize) -> Vec<TypeId> {
+    vec![TypeId::of::<Dynamic>(); count]
+}
+
+/// Gives the interpreter what was missing in earlier runs.
+fn provide(engine: &mut Engine, draft: &Rc<RefCell<Draft>>, faults: &[Fault]) {
+    if let Some(Excuse::Function(name, count)) = faults.last().and_then(|fault| fault.excuse.as_ref()) {
+        register(engine, draft, name, any(*count));
     }
+    let variables = faults.iter().filter_map(|fault| match &fault.excuse {
+        Some(Excuse::Variable(name)) => Some(name.clone()),
+        _ => None,
+    });
+    let variables: Vec<String> = variables.collect();
     #[allow(deprecated, reason = "Rhai marks what may change in a later version as deprecated")]
     engine.on_var(move |name, _, context| {
         let is_excused = variables.iter().any(|variable| variable == name) && !context.scope().contains(name);
         Ok(is_excused.then(|| Dynamic::from(Unknown)))
     });
-    run_file(&engine, draft, main)
 }
 
 fn sandbox(deadline: Instant) -> Engine {
@@ -286,11 +287,15 @@ impl Call<'_> {
                 Ok(Dynamic::from(self.draft.borrow_mut().make(self.function.name, action, self.place)))
             }
             Does::Later(_) => {
-                if !self.function.name.is_empty() {
-                    let mut draft = self.draft.borrow_mut();
-                    let name = draft.sources.name(self.place);
-                    draft.report(name, not_yet(self.function.name));
+                let mut draft = self.draft.borrow_mut();
+                match self.function.name {
+                    "" => draft.sources.lose(self.place),
+                    name => {
+                        let span = draft.sources.name(self.place);
+                        draft.report(span, not_yet(name));
+                    }
                 }
+                drop(draft);
                 run_opaque(self)?;
                 Err(Stop::Reported)
             }

@@ -42,9 +42,19 @@ impl Sources {
 
     /// Whether `words` have been taken out of some script: what they would have made is not missing.
     pub fn took(&self, words: &str) -> bool {
-        let is_end = |c: char| !c.is_alphanumeric() && c != '_';
-        let ends = |rest: &str| words.ends_with('(') || rest.is_empty() || rest.starts_with(is_end);
-        self.files.iter().any(|source| source.taken.split(words).skip(1).any(ends))
+        self.files.iter().any(|source| source.taken.contains(words))
+    }
+
+    /// Notes a call that nothing could be made of: it is as good as taken out.
+    pub fn lose(&mut self, place: Place) {
+        let span = self.call(place);
+        if let Some(source) = self.get_mut(place.file) {
+            let call = source.slice(span).to_owned();
+            if !source.taken.contains(&call) {
+                source.taken.push_str(&call);
+                source.taken.push('\n');
+            }
+        }
     }
 
     /// Reads from these texts and no file.
@@ -54,7 +64,9 @@ impl Sources {
 
     /// The texts that were read, by name.
     pub fn texts(&self) -> Vec<(String, String)> {
-        self.files.iter().map(|file| (file.name.clone(), file.text.clone())).collect()
+        let texts =
+            |file: &Source| file.names().map(|name| (name.clone(), file.text.clone())).collect::<Vec<_>>();
+        self.files.iter().flat_map(texts).collect()
     }
 
     pub fn looked_for(&self) -> Vec<PathBuf> {
@@ -104,11 +116,16 @@ impl Sources {
     /// Reads a file, once.
     pub fn read(&mut self, path: &Path) -> Result<FileId, String> {
         self.looked_for.insert(path.to_owned());
-        let real = fs::canonicalize(path).ok();
-        if let Some(known) = self.files.iter().find(|file| file.path.is_some() && file.path == real) {
+        let name = path.display().to_string();
+        // A kept text is what its name says, whatever lies there by now.
+        let real = if self.kept.is_some() { None } else { fs::canonicalize(path).ok() };
+        if let Some(known) = self.files.iter_mut().find(|file| file.path.is_some() && file.path == real) {
+            if known.names().all(|known| *known != name) {
+                known.other_names.push(name);
+            }
             return Ok(known.id);
         }
-        let id = self.add(&path.display().to_string(), &self.read_text(path)?, path.parent())?;
+        let id = self.add(&name, &self.read_text(path)?, path.parent())?;
         if let Some(source) = self.get_mut(id) {
             source.path = real;
         }

@@ -114,6 +114,175 @@ fn ten_mistakes_are_ten_diagnostics() {
 }
 
 #[test]
+fn mistakes_that_stop_the_script_hide_no_others() {
+    check(
+        r#"
+        map("A", "Bb")
+        //       ^^^^ unknown-key: did you mean "B"?
+        //           ^ syntax: a `;` is missing here
+        let wrong = [][3];
+        //             ^ script: array index 3 out of bounds
+        map(wrong, "B");
+        #{}.y.z;
+        //    ^ script: unknown property 'z'
+        5/0;
+    //   ^ script: division by zero
+        layer("nav", || {
+            map("J" "K");
+            //      ^^^ syntax: `,` or `)` is missing here
+            throw "up";
+        //  ^^^^^ thrown: the script stops here: up
+            map("L", 5);
+            //       ^ wrong-type: expected an action, found the number 5
+        })
+    //   ^ syntax: a `;` is missing here
+        map("B", layer_hold("nav"));
+        when("MD_00") {
+        //            ^ syntax: a block is missing here
+            map("Z", "Q");
+        }
+        fn key(number) { [1][number] }
+        //                   ^^^^^^ script: only 1 element in array
+        map(key(4), "X");
+        when_start(["MD_00";
+        //                 ^ syntax: is missing
+        when_end();
+        map("C", with_mods("K", 1, true, "x", false));
+        //                      ^ wrong-type: found the number 1
+        //                               ^^^ wrong-type: `alt` of `with_mods
+        tap_hold("S", "S");
+    //  ^^^^^^^^^^^^^^^^^^ unused: name it first
+        map("Y", layer_hold("nva"));
+        //                  ^^^^^ unknown-layer: did you mean "nav"?
+        map("unclosed, "B");
+        //              ^ syntax: is a quote
+        map("Z", "Zz"
+    //  ^^^ unknown-key: did you mean "Z"?
+    //              ^ syntax: `)` is missing at the end of the file"#,
+    );
+}
+
+#[test]
+fn what_follows_from_a_mistake_is_not_told() {
+    for text in [
+        r#"
+        let l = layr("x"); map(l.name, "A"); l[3] = 5; for k in l { map(k, "A"); } if l { map("A","B"); }
+        //      ^^^^ unknown-function: `layer`
+        "#,
+        r#"
+        layer("nav, || {
+        //    ^^^^^^^^^^ syntax: this text has no closing quote
+            map("A", "B");
+        });
+        map("X", layer_hold("nav"));
+        "#,
+        r#"
+        layr("nav", || { map("A", "B"); });
+    //  ^^^^ unknown-function: `layer`
+        map("X", layer_hold("nav"));
+        "#,
+        r#"
+        whenstart("MD_00");
+    //  ^^^^^^^^^ unknown-function: did you mean `when_start`?
+        when_end();
+        "#,
+        r#"
+        fn swap(a, b { map(a, b); map(b, a); }
+        //           ^ syntax: missing
+        swap("A", "B");
+        "#,
+        r#"
+        map("Q", "W");
+        when_start("MD_00" "MD_01");
+        //                 ^^^^^^^ syntax: missing
+        map("Q", "W");
+        when_end();
+        "#,
+        r#"
+        layer("a", || {
+            map("A", "B");
+        layer("b", || { map("C", "D"); });
+        map("X", layer_hold("a")); map("Y", layer_hold("b"));
+    //                                                      ^ syntax: it would close the bracket here (test.rhai:2:23)"#,
+    ] {
+        check(text);
+    }
+    // Only the first is said of a file that cannot be mended.
+    let text = "map(\"A\" \"B\");\n".repeat(99);
+    assert_eq!(read(&text).diagnostics.len(), 1);
+}
+
+#[test]
+fn a_diagnostic_does_nothing_to_a_terminal() {
+    let printed: String =
+        read("map(\"\u{1b}[31m\", \"\\u001b[31m\");").diagnostics.iter().map(ToString::to_string).collect();
+    assert!(printed.contains("no key is called \"␛[31m\"") && !printed.contains('\u{1b}'), "{printed}");
+    assert!(printed.contains("1 | map(\"␛[31m\", "), "{printed}");
+}
+
+#[test]
+fn unknown_keys_have_near_ones() {
+    for (words, meant) in [
+        (&["md_00", "Md_00", "MD00", "md_0"][..], "MD_0"),
+        (&["lk_01", "LK01"], "\"LK_01\"?"),
+        (&["vk_A", "a"], "\"A\"?"),
+        (&["vk_esc", "esc"], "\"Esc\"?"),
+        (&["Qq"], "\"Q\"?"),
+        (&["Gx"], "\"G\" or \"X\"?"),
+        (&["Windows", "WinKey", "Command"], "\"LMeta\" or \"RMeta\"?"),
+        (&["Option"], "\"LAlt\" or \"RAlt\"?"),
+        (&["LeftArrow", "Vk_leftarrow"], "\"Left\"?"),
+        (&["RightArrow"], "\"Right\"?"),
+        (&["UpArrow"], "\"Up\"?"),
+        (&["DownArrow"], "\"Down\"?"),
+        (&["Apostrophe"], "\"Quote\"?"),
+        (&["Backtick", "Tilde"], "\"Grave\"?"),
+        (&["Colon"], "\"Semicolon\"?"),
+        (&["Hyphen", "Dash"], "\"Minus\"?"),
+        (&["Plus"], "\"Equal\" or \"NumpadAdd\"?"),
+        (&["KP_1", "kp_1"], "\"Numpad1\"?"),
+        (&["KP_Enter"], "\"NumpadEnter\"?"),
+        (&["PlayPause"], "\"MediaPlayPause\"?"),
+    ] {
+        for word in words {
+            let printed = read(&format!("map(\"A\", \"{word}\");")).diagnostics.first().unwrap().to_string();
+            assert!(
+                printed.contains(&format!("did you mean {}", meant.replace("MD_0", "\"MD_0"))),
+                "{printed}"
+            );
+        }
+    }
+    check(
+        r#"
+        map("Plus", "A");
+        //  ^^^^^^ unknown-key: as an output, write "Shift+Equal"
+        when("md_00", || {});
+        //   ^^^^^^^ unknown-layer: did you mean "MD_00"?
+        map("VK_Shift", "VK_Ctrl+VK_A");
+        //  ^^^^^^^^^^ which-side: there are two Shift keys
+        map("Control", "Control");
+        //  ^^^^^^^^^ which-side: did you mean "LCtrl" or "RCtrl"?
+        "#,
+    );
+}
+
+#[test]
+fn keys_without_a_name_cannot_be_mapped() {
+    check(
+        r#"
+        map("Key#240", "C");
+        //  ^^^^^^^^^ unnamed-key: keyrx has no name for such a key
+        map("A", "Ctrl+Key#30");
+        //       ^^^^^^^^^^^^^ unnamed-key: "Key#30" cannot be mapped
+        set(#{ hands: #{ left: ["Key#7"], neither: 5, right: ["Jj"] } });
+        //                      ^^^^^^^ unnamed-key: cannot be mapped
+        //                                         ^ wrong-type: expected an array
+        //                                                    ^^^^ unknown-key: did you mean "J"?
+        "#,
+    );
+}
+
+#[test]
 fn a_diagnostic_shows_the_place() {
     let text = "layer(\"nav\", || {\n    map(\"変換\", \"Ecsape\");\n});\n";
     let printed = read(text).diagnostics.first().unwrap().to_string();
@@ -357,6 +526,8 @@ fn mappings_that_never_hold_are_told() {
         map("A", "B");
         map("A", "C");
     //  ^^^^^^^^^^^^^ shadowed: the first is here (test.rhai:3:9)
+        for key in ["A"] { map(key, "D"); }
+        //                 ^^^^^^^^^^^^^ shadowed: "A" is mapped already
         device("k*", || { map("A", "D"); });
         device("*", || { map("A", "E"); });
         //               ^^^^^^^^^^^^^ shadowed: the first mapping holds
@@ -424,7 +595,23 @@ fn syntax_errors_say_what_to_do() {
         "#,
         r#"
         layer("nav", || { map("A", "B");
-        //                             ^ syntax: `}` is missing
+        //                             ^ syntax: a block ends with `});`
+        "#,
+        r#"
+        map("A", "B"));
+        //           ^ syntax: there is one `)` too many
+        "#,
+        r#"
+        }
+    //  ^ syntax: there is one `}` too many
+        "#,
+        r#"
+        map(“A”, "B");
+        //  ^ syntax: straight double quotes: `"A"`
+        "#,
+        r#"
+        let name = "A;
+        //         ^^^ syntax: texts end where they began, in the same line
         "#,
     ] {
         check(text);
@@ -500,7 +687,13 @@ fn a_keymap_whose_texts_were_kept_needs_no_file() {
     let home = std::env::temp_dir().join(format!("keyrx-kept-{}", std::process::id()));
     std::fs::create_dir_all(home.join("stdlib")).unwrap();
     let main = home.join("main.rhai");
-    std::fs::write(&main, "load(\"more.rhai\"); load(\"stdlib/shift.rhai\"); map(\"F1\", \"F2\");").unwrap();
+    std::fs::write(home.join("none.rhai"), "").unwrap();
+    let other_names = "load(\"none.rhai\"); load(\"./none.rhai\"); load(\"stdlib/../none.rhai\");";
+    std::fs::write(
+        &main,
+        format!("{other_names} load(\"more.rhai\"); load(\"stdlib/shift.rhai\"); map(\"F1\", \"F2\");"),
+    )
+    .unwrap();
     std::fs::write(home.join("stdlib/more.rhai"), "map(\"F3\", \"F4\");").unwrap();
     let texts = load(&main).texts();
     std::fs::remove_dir_all(&home).unwrap();

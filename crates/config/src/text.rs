@@ -58,6 +58,8 @@ pub struct CallText {
 pub struct Source {
     /// What the file is called in diagnostics.
     pub name: String,
+    /// What else it has been called since.
+    pub other_names: Vec<String>,
     pub text: String,
     /// What the interpreter gets: the text without what it cannot get past.
     pub script: String,
@@ -78,7 +80,21 @@ impl Source {
         let starts = text.match_indices('\n').map(|(end, _)| end.saturating_add(1));
         let lines = std::iter::once(0).chain(starts).collect();
         let (script, taken) = (text.clone(), String::new());
-        Source { id, name: name.to_owned(), text, script, taken, path: None, dir, lines }
+        Source {
+            id,
+            name: name.to_owned(),
+            other_names: Vec::new(),
+            text,
+            script,
+            taken,
+            path: None,
+            dir,
+            lines,
+        }
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.name).chain(&self.other_names)
     }
 
     pub fn slice(&self, span: Span) -> &str {

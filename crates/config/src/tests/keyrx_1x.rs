@@ -61,7 +61,7 @@ fn custom_numbers() {
         map("G", "MD_");
         //       ^^^^^ custom-number: "" is not a hexadecimal number
         map("H", "vk_A");
-        //       ^^^^^^ unknown-key: no key is called "vk_A"
+        //       ^^^^^^ unknown-key: did you mean "A"?
         map("I", "VK_escape");
         //       ^^^^^^^^^^^ unknown-key: did you mean "Escape"?
         "#,
@@ -167,6 +167,7 @@ fn files_that_cannot_be_loaded() {
         "wrong",
         &[
             ("cycle.rhai", b"load(\"back.rhai\");"),
+            ("self/self.rhai", b"map(\"A\", \"B\"); load(\"../self/./self.rhai\");"),
             ("back.rhai", b"load(\"cycle.rhai\");"),
             ("absent.rhai", b"load(\"none.rhai\"); map(\"A\", \"Bb\");"),
             ("syntax.rhai", b"load(\"broken.rhai\"); map(\"A\", \"Bb\");"),
@@ -194,5 +195,9 @@ fn files_that_cannot_be_loaded() {
         }
     }
     assert!(directory.load("absent.rhai").files.contains(&directory.0.join("none.rhai")));
+    assert_eq!(
+        directory.load("self/self.rhai").diagnostics.iter().map(|d| d.code).collect::<Vec<_>>(),
+        ["load-cycle"]
+    );
     assert!(directory.load("cycle.rhai").diagnostics.iter().all(|d| d.severity == Severity::Error));
 }

@@ -45,6 +45,19 @@ fn scripts_that_run_wild_are_stopped() {
         let is_stopped = loaded.diagnostics.iter().any(|diagnostic| diagnostic.code == "limit");
         assert!(is_stopped && loaded.keymap.is_none(), "{text}");
     }
+    // These wear the checks out that come after the script.
+    for text in [
+        "let s = \"x\"; for i in 0..15 { s += s; } for i in 0..100 { layer(s + i, || {}); map(\"B\", layer_hold(s + i)); }",
+        "let s = \"x\"; for i in 0..16 { s += s; } map(s, \"A\"); map(\"A\", s); throw s;",
+        "let a = []; for i in 0..9000 { a.push(\"MD_0\" + i % 9); } for n in 0..20 { when(a, || { map(\"A\", \"B\"); }); }",
+        "fn f(n) { when(\"MD_\" + n, || { if n == 90 { map(\"A\", \"B\"); } else { f(n + 1); } }); } f(10);",
+        "let a = []; for i in 10..74 { a.push(\"MD_\" + i); }
+         for n in 0..900 { when(a, || { for i in 0..26 { map(\"Num\" + i % 10, \"A\"); } }); a.push(a.shift()); }",
+    ] {
+        let loaded = read_in_time(text);
+        assert!(loaded.diagnostics.iter().all(|d| d.to_string().len() < 4_000), "{text}");
+        assert!(loaded.diagnostics.iter().any(|d| ["out-of-range", "limit", "shadowed", "unreachable"].contains(&d.code)), "{text}");
+    }
     assert!(read_in_time("sleep(1000);").diagnostics.iter().any(|d| d.message.contains("cannot sleep")));
     assert!(read_in_time("Fn(\"sleep\").call(1000.0);").keymap.is_none());
 }
@@ -75,6 +88,8 @@ fn texts_that_are_large_or_deep_are_refused() {
 fn honest_scripts_stay_far_below_the_limits() {
     let text = "for layer in 0..100 { when_start(\"LK_0\"); for n in 0..10 { map(\"F\" + (n + 1), with_shift(\"A\")); } when_end(); }";
     assert!(read_in_time(text).keymap.is_some());
+    let tests = |count| format!("when([{}], || {{}});", "\"MD_00\", ".repeat(count));
+    assert!(read_in_time(&tests(64)).keymap.is_some() && read_in_time(&tests(65)).keymap.is_none());
 }
 
 /// Words of the language, so that random texts get past the parser now and then.
