@@ -12,7 +12,6 @@ mod doctor;
 mod explain;
 mod health;
 mod instance;
-mod lock;
 mod log_file;
 mod logging;
 mod metrics;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use keyrx_engine::{Action, Motion, Rule};
 
-use crate::lock;
+use keyrx_platform::lock;
 
 /// What came of a key's event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -53,6 +53,8 @@ pub enum Interruption {
     OutputStuck,
     /// The handler failed; the keys passed through.
     Failed,
+    /// The handler was held up for so long that the keyboards were let go.
+    LetGo,
 }
 
 impl fmt::Display for Interruption {
@@ -66,6 +68,7 @@ impl fmt::Display for Interruption {
             Interruption::HookSlow => "the hook was slow, and was put in again",
             Interruption::OutputStuck => "keys could not be sent for too long, and passed through",
             Interruption::Failed => "an internal error; the key passed through",
+            Interruption::LetGo => "keyrx was held up, and the keys passed through",
         })
     }
 }

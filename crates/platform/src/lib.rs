@@ -10,6 +10,7 @@ mod finding;
 mod handler;
 #[cfg(target_os = "linux")]
 pub mod linux;
+pub mod lock;
 mod options;
 pub mod simulated;
 #[cfg(windows)]

@@ -2,10 +2,15 @@
 //!
 //! It drives a `Handler` just as the real platforms do: for `keyrx test`, `keyrx simulate`, the demo and the tests.
 
+mod live;
+
 use std::collections::BTreeSet;
 use std::mem;
+use std::time::Instant;
 
 use keyrx_engine::{Cause, DeviceId, DeviceInfo, Effect, Key, KeyEvent, Motion, Rule, Time};
+
+pub use live::{Printed, Remote, Stage, run, stage};
 
 use crate::{Error, Event, Handler, Interruption, Next};
 
@@ -22,6 +27,8 @@ pub struct Simulated<'h> {
     effects: Vec<Effect>,
     /// The output keys that are down.
     held: BTreeSet<Key>,
+    /// The zero of the clock, where time is real: then it is measured how long answers take.
+    start: Option<Instant>,
 }
 
 /// A keyboard; its place is its `DeviceId`.
@@ -44,6 +51,15 @@ enum Output {
 impl<'h> Simulated<'h> {
     /// No keyboard yet, and no time passed.
     pub fn new(handler: &'h mut dyn Handler) -> Simulated<'h> {
+        Simulated::starting(handler, None)
+    }
+
+    /// As `new`, where the caller moves the clock along with the real one.
+    pub fn in_real_time(handler: &'h mut dyn Handler, start: Instant) -> Simulated<'h> {
+        Simulated::starting(handler, Some(start))
+    }
+
+    fn starting(handler: &'h mut dyn Handler, start: Option<Instant>) -> Simulated<'h> {
         let mut simulated = Simulated {
             handler,
             keyboards: Vec::new(),
@@ -52,6 +68,7 @@ impl<'h> Simulated<'h> {
             deadline: None,
             effects: Vec::new(),
             held: BTreeSet::new(),
+            start,
         };
         simulated.tell(Event::Ready);
         simulated
@@ -103,8 +120,13 @@ impl<'h> Simulated<'h> {
     }
 
     /// Tells of an interruption, such as the system being suspended.
-    pub fn interrupt(&mut self) {
-        self.tell(Event::Interrupted(self.now, Interruption::Left));
+    pub fn interrupt(&mut self, why: Interruption) {
+        self.tell(Event::Interrupted(self.now, why));
+    }
+
+    /// Whether the handler has stopped, or its output has failed.
+    pub fn is_over(&self) -> bool {
+        self.output == Output::Gone
     }
 
     /// Does what a waker does on a real platform.
@@ -193,7 +215,8 @@ impl<'h> Simulated<'h> {
                 Motion::Repeat => false,
             };
         }
-        self.handler.carried_out(self.now);
+        let now = self.start.map_or(self.now, live::now);
+        self.handler.carried_out(now);
         match (next, event) {
             (_, Event::Stopping(_)) => self.let_go(),
             (Next::Stop, _) => self.tell(Event::Stopping(self.now)),
@@ -378,7 +401,7 @@ mod tests {
                 it.key(device, Key::A, Motion::Press);
                 it.key(device, Key::Escape, Motion::Press);
                 it.key(device, Key::A, Motion::Press);
-                it.interrupt();
+                it.interrupt(Interruption::Left);
             },
             "@0 +B @0 -B @0 +A",
         );
@@ -391,7 +414,7 @@ mod tests {
             |it| {
                 let device = keyboard(it);
                 it.key(device, Key::A, Motion::Press);
-                it.interrupt();
+                it.interrupt(Interruption::Left);
             },
             "@0 +B @0 -B",
         );

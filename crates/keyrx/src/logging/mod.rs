@@ -23,7 +23,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 
-use crate::lock::Guarded;
+use keyrx_platform::lock::Guarded;
 use crate::log_file::{Limits, LogFile};
 use crate::metrics::Metrics;
 use crate::threads::{Stop, Threads};

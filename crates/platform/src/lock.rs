@@ -1,4 +1,4 @@
-//! Locks, off the path of keys.
+//! Locks, off the path of keys, for this crate and the program.
 //!
 //! Whoever panics with a lock in hand may leave what it guards half changed. The next one repairs that, counts it and
 //! goes on; so taking the lock cannot fail. This is the only place that locks a mutex.
