@@ -99,6 +99,11 @@ impl Engine {
         }
     }
 
+    /// The end of the engine; the keymap in force goes on.
+    pub fn into_keymap(self) -> Keymap {
+        *self.keymap
+    }
+
     /// The keymap in force.
     pub fn keymap(&self) -> &Keymap {
         &self.keymap

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::client::{self, Ask, AskError};
 use crate::instance::AlreadyRunning;
+use crate::profiles::ProfileError;
 use crate::{check, demo, devices, doctor, run, simulate, test};
 
 /// How a command ends.
@@ -20,6 +22,10 @@ pub enum Exit {
     Usage,
     /// Another keyrx is running, or a right is missing.
     NotPermitted,
+    /// There is no keyrx to be asked, or it does not answer.
+    NotRunning,
+    /// The end took too long.
+    TookTooLong,
     /// Something that cannot be the user's fault.
     Internal,
 }
@@ -38,6 +44,8 @@ impl From<Exit> for ExitCode {
             Exit::BadInput => 1,
             Exit::Usage => 2,
             Exit::NotPermitted => 3,
+            Exit::NotRunning => 4,
+            Exit::TookTooLong => 75,
             Exit::Internal => 70,
         })
     }
@@ -91,6 +99,24 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Says what the running keyrx is at.
+    Status(Ask),
+    /// Says how the running keyrx is; ends with 1 if it is unhealthy.
+    Health(Ask),
+    /// Prints what the running keyrx has counted and measured, as Prometheus reads it.
+    Metrics(Ask),
+    /// Has the running keyrx pause: keys pass.
+    Pause(Ask),
+    /// Has the running keyrx go on.
+    Resume(Ask),
+    /// Has the running keyrx read its keymap and its settings again.
+    Reload(Ask),
+    /// Ends the running keyrx.
+    Stop(Ask),
+    /// Profiles: keymaps by name.
+    Profile(client::Profile),
+    /// Opens the page of the running keyrx.
+    Ui(client::Ui),
     /// Prints completions for a shell.
     Completions {
         /// Which.
@@ -116,6 +142,15 @@ pub fn main() -> Exit {
         Command::Simulate(simulate) => simulate.run(),
         Command::Devices { json } => devices::devices(json),
         Command::Doctor { json } => doctor::doctor(json),
+        Command::Status(ask) => ask.status(),
+        Command::Health(ask) => ask.health(),
+        Command::Metrics(ask) => ask.metrics(),
+        Command::Pause(ask) => ask.set_paused(true),
+        Command::Resume(ask) => ask.set_paused(false),
+        Command::Reload(ask) => ask.reload(),
+        Command::Stop(ask) => ask.stop(),
+        Command::Profile(profile) => profile.run(),
+        Command::Ui(ui) => ui.run(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "keyrx", &mut std::io::stdout());
             Ok(Exit::Ok)
@@ -127,7 +162,14 @@ pub fn main() -> Exit {
         if broken_pipe.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
             return Exit::Ok;
         }
+        if let Some(error) = error.downcast_ref::<AskError>() {
+            client::tell(error);
+            return error.exit();
+        }
         eprintln!("keyrx: {error:#}");
+        if error.is::<ProfileError>() {
+            return Exit::BadInput;
+        }
         if error.is::<AlreadyRunning>() {
             return Exit::NotPermitted;
         }

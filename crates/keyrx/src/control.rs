@@ -1,8 +1,10 @@
-//! The thread `control`: everything in a running keyrx that is no key.
+//! The thread `control`: everything in a running keyrx that is no key, and no answer to a client.
 //!
 //! It takes one cause after the other, and once a second looks how keyrx is. Keymaps are read by another thread,
 //! `compile`; a keymap that cannot be used changes nothing.
 
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
@@ -10,19 +12,21 @@ use std::time::{Duration, Instant};
 
 use keyrx_config::{Loaded, Severity};
 use keyrx_engine::Keymap;
-use keyrx_platform::native::Waker;
+use tokio::sync::{oneshot, watch};
 
-use crate::health::{self, Evidence, KeymapState, Report, Status};
-use crate::logging::LogSwitch;
+use crate::chaos::{self, Point};
+use crate::daemon::{Daemon, KeymapSource, Order, Ordered, Reply};
+use crate::health::{KeymapState, Report, Status};
 use crate::metrics::{Latency, Metrics};
 use crate::paths::Paths;
+use crate::rehearsal;
 use crate::session::Command;
 use crate::settings::{Said, Settings};
 use crate::signals::Signal;
 use crate::state::{LastGood, State, Store};
 use crate::threads::Stop;
-use crate::timestamp::Timestamp;
 use crate::watch::{Change, Watch};
+use crate::web::Phase;
 
 /// An editor writes a file in several steps: it is looked at so long after a hint, and again until it stays the same.
 const QUIET: Duration = Duration::from_millis(50);
@@ -35,6 +39,12 @@ const LOOK: Duration = Duration::from_secs(1);
 const LOOKS_TO_CALL: u64 = 10;
 const LOOKS_RECENT: u64 = 30;
 
+/// Of so many looks the rate of events is taken: a minute.
+const LOOKS_OF_RATE: usize = 61;
+
+/// How long clients have to go when keyrx ends; the keyboard is mapped until then.
+const DRAIN: Duration = Duration::from_secs(3);
+
 /// What is kept of a keymap for the day its files are broken has at most so many bytes.
 const MOST_KEPT: usize = 1 << 20;
 
@@ -43,34 +53,32 @@ pub enum Cause {
     Signal(Signal),
     /// Something happened near the files of keymap and settings.
     Hint(notify::Event),
-    /// The keymap has been read.
-    Read(Box<Loaded>),
+    /// The keymap has been read and tried out; `None` if that panicked.
+    Read(Option<Box<Loaded>>),
+    Order(Ordered),
+    /// The last client of the web server has gone, and it takes no more.
+    Drained,
     /// Somebody wants it to look whether it is to stop.
     Woken,
 }
 
+/// Work for the thread `compile`.
+pub type Job = Box<dyn FnOnce() + Send>;
+
 /// Who does things for it.
 pub struct Control {
+    pub daemon: Arc<Daemon>,
     pub causes: Receiver<Cause>,
+    /// For those who are to tell it something.
+    pub tell: Sender<Cause>,
     pub commands: Sender<Command>,
-    pub waker: Waker,
-    /// To the thread `compile`: the keymap is to be read.
-    pub compile: SyncSender<()>,
+    pub jobs: SyncSender<Job>,
+    pub web: watch::Sender<Phase>,
     pub watch: Watch,
-    pub log: LogSwitch,
-    pub metrics: Arc<Metrics>,
-    pub paths: Paths,
     pub said: Said,
     pub store: Option<Store>,
-    pub keymap: KeymapInUse,
     pub memory: Memory,
     pub plan: Plan,
-}
-
-/// The keymap that was asked for, and what is in force.
-pub struct KeymapInUse {
-    pub path: PathBuf,
-    pub state: KeymapState,
 }
 
 /// What is remembered from one look to the next.
@@ -81,22 +89,25 @@ pub struct Memory {
     is_saving_broken: bool,
     /// The status of each check that had something to say.
     health: Vec<(&'static str, Status)>,
-    /// Readings of the latency, so that the recent one is the difference.
-    earlier: Latency,
-    latest: Latency,
+    /// The latest reading of the latency; the one before it is in the view.
+    latest: Arc<Latency>,
+    /// How many keymaps the session was offered.
+    offered: u64,
+    /// When there had been how many events of keys: a reading for each look of the last minute.
+    counted: VecDeque<(Duration, u64)>,
 }
 
 impl Memory {
     /// `saved` is what the store has, `state` what is so.
     pub fn new(saved: State, state: State, metrics: &Metrics) -> Memory {
-        let latency = metrics.snapshot().latency;
         Memory {
             saved,
             state,
             is_saving_broken: false,
             health: Vec::new(),
-            earlier: latency.clone(),
-            latest: latency,
+            latest: Arc::new(metrics.snapshot().latency),
+            offered: 0,
+            counted: VecDeque::new(),
         }
     }
 }
@@ -108,17 +119,36 @@ pub struct Plan {
     files_at: Option<Instant>,
     /// The keymap is to be read.
     is_outdated: bool,
-    /// The thread `compile` is at it; one job at a time.
-    is_reading: bool,
+    /// Another keymap is to be read, and taken if it can be used.
+    change: Option<KeymapSource>,
+    /// Who is told what has come of it.
+    waiting: Vec<oneshot::Sender<Reply>>,
+    /// What the thread `compile` reads, and who waits for that; one at a time.
+    reading: Option<Reading>,
+    /// When the session is stopped at the latest; the end has begun.
+    stop_at: Option<Instant>,
     look_at: Instant,
     looks: u64,
+}
+
+struct Reading {
+    source: KeymapSource,
+    waiting: Vec<oneshot::Sender<Reply>>,
 }
 
 impl Plan {
     pub fn new() -> Plan {
         let now = Instant::now();
-        let (files_at, look_at) = (now.checked_add(QUIET), now.checked_add(LOOK).unwrap_or(now));
-        Plan { files_at, is_outdated: false, is_reading: false, look_at, looks: 0 }
+        Plan {
+            files_at: now.checked_add(QUIET),
+            is_outdated: false,
+            change: None,
+            waiting: Vec::new(),
+            reading: None,
+            stop_at: None,
+            look_at: now.checked_add(LOOK).unwrap_or(now),
+            looks: 0,
+        }
     }
 }
 
@@ -131,8 +161,11 @@ enum Next {
 impl Control {
     pub fn run(&mut self, stop: &Stop) {
         while !stop.is_requested() {
-            let files_at = self.plan.files_at.filter(|_| !self.plan.is_reading);
-            let moment = files_at.map_or(self.plan.look_at, |at| at.min(self.plan.look_at));
+            self.daemon.metrics.control_is_alive();
+            chaos::strike(Point::Control);
+            let files_at = self.plan.files_at.filter(|_| self.plan.reading.is_none());
+            let moments = [files_at, self.plan.stop_at].into_iter().flatten();
+            let moment = moments.fold(self.plan.look_at, Instant::min);
             let wait = moment.saturating_duration_since(Instant::now());
             let next = match self.causes.recv_timeout(wait) {
                 Ok(cause) => self.take(cause),
@@ -140,10 +173,12 @@ impl Control {
                 Err(RecvTimeoutError::Disconnected) => Next::End,
             };
             match next {
+                Next::GoOn if self.is_time_to_stop() => break,
                 Next::GoOn => self.do_what_is_due(Instant::now()),
                 Next::End => break,
             }
         }
+        self.command(Command::Stop);
         self.save();
     }
 
@@ -157,29 +192,70 @@ impl Control {
             }
             Cause::Signal(Signal::Reload) => self.plan.is_outdated = true,
             Cause::Read(loaded) => {
-                self.plan.is_reading = false;
                 self.plan.files_at = Instant::now().checked_add(QUIET);
-                self.offer(*loaded);
+                if let Some(reading) = self.plan.reading.take() {
+                    self.has_read(reading, loaded);
+                }
             }
-            Cause::Signal(Signal::Stop) => {
-                tracing::info!(event = "stopping", "stopping");
-                self.command(Command::Stop);
-                return Next::End;
-            }
+            Cause::Order(Ordered { order, answer }) => self.obey(order, answer),
+            Cause::Signal(Signal::Stop) => self.begin_to_stop(),
+            Cause::Drained if self.plan.stop_at.is_some() => return Next::End,
+            Cause::Drained => {}
         }
         Next::GoOn
     }
 
+    fn obey(&mut self, order: Order, answer: oneshot::Sender<Reply>) {
+        // Whoever asked may have gone.
+        let reply = |answer: oneshot::Sender<Reply>, reply| drop(answer.send(reply));
+        match order {
+            Order::Pause(is_wanted) => {
+                self.command(Command::Pause(is_wanted));
+                reply(answer, Reply::Done);
+            }
+            Order::Reload => {
+                self.plan.is_outdated = true;
+                self.plan.waiting.push(answer);
+            }
+            Order::Activate(name) => match self.daemon.profiles.find(&name) {
+                Ok(profile) => {
+                    for before in self.plan.waiting.drain(..) {
+                        reply(before, Reply::Refused("another profile was chosen meanwhile".into()));
+                    }
+                    self.plan.change = Some(KeymapSource::Profile { name: profile.name, path: profile.path });
+                    self.plan.waiting.push(answer);
+                }
+                Err(error) => reply(answer, Reply::Refused(error.to_string())),
+            },
+            Order::Stop => {
+                reply(answer, Reply::Done);
+                self.begin_to_stop();
+            }
+        }
+    }
+
+    /// No new clients; those that are there are told, and have a while to go. The keyboard is still mapped.
+    fn begin_to_stop(&mut self) {
+        if self.plan.stop_at.is_none() {
+            tracing::info!(event = "stopping", "stopping");
+            self.daemon.metrics.set_stopping();
+            self.plan.stop_at = Instant::now().checked_add(DRAIN);
+            self.web.send_replace(Phase::Draining);
+        }
+    }
+
+    fn is_time_to_stop(&self) -> bool {
+        self.plan.stop_at.is_some_and(|at| at <= Instant::now())
+    }
+
     fn do_what_is_due(&mut self, now: Instant) {
-        if !self.plan.is_reading && self.plan.files_at.is_some_and(|at| at <= now) {
+        if self.plan.reading.is_none() && self.plan.files_at.is_some_and(|at| at <= now) {
             let change = self.watch.check();
             self.plan.is_outdated |= change == Change::Complete;
             self.plan.files_at = (change == Change::Unfinished).then(|| now.checked_add(QUIET)).flatten();
         }
-        if !self.plan.is_reading && std::mem::take(&mut self.plan.is_outdated) {
-            self.read_settings();
-            self.watch.before_load();
-            self.plan.is_reading = self.compile.try_send(()).is_ok();
+        if self.plan.reading.is_none() && (self.plan.is_outdated || self.plan.change.is_some()) {
+            self.begin_to_read();
         }
         if self.plan.look_at <= now {
             self.plan.look_at = now.checked_add(LOOK).unwrap_or(now);
@@ -189,26 +265,73 @@ impl Control {
 
     // --- Keymap and settings -----------------------------------------------------------------------------------
 
-    /// Hands the session a keymap that has been read.
-    fn offer(&mut self, loaded: Loaded) {
-        self.watch.follow(&files(&loaded, &self.paths));
-        let last_good = last_good(&self.keymap.path, &loaded);
-        match accept(&self.keymap.path, loaded, &self.metrics) {
-            Some(keymap) => {
-                self.keymap.state = KeymapState::Current;
-                self.memory.state.last_good = last_good;
-                self.command(Command::Keymap(keymap));
+    fn begin_to_read(&mut self) {
+        self.read_settings();
+        self.watch.before_load();
+        let source = self.plan.change.clone().unwrap_or_else(|| self.daemon.view().source);
+        let (tell, path) = (self.tell.clone(), source.path().to_owned());
+        let job = Box::new(move || {
+            // A panic has been told by then.
+            let loaded = catch_unwind(AssertUnwindSafe(|| Box::new(load(&path)))).ok();
+            let _ = tell.send(Cause::Read(loaded));
+        });
+        // Else there is too much to do: it is tried again at the next look.
+        if self.jobs.try_send(job).is_ok() {
+            self.plan.is_outdated = false;
+            self.plan.change = None;
+            let waiting = std::mem::take(&mut self.plan.waiting);
+            self.plan.reading = Some(Reading { source, waiting });
+        }
+    }
+
+    /// Hands the session a keymap that has been read, if it can be used.
+    fn has_read(&mut self, Reading { source, waiting }: Reading, loaded: Option<Box<Loaded>>) {
+        let Some(mut loaded) = loaded else {
+            let why = "keyrx failed at it, which is a mistake of keyrx; the log has more";
+            waiting.into_iter().for_each(|answer| drop(answer.send(Reply::Refused(why.into()))));
+            return;
+        };
+        let view = self.daemon.view();
+        let is_change = source != view.source;
+        let last_good = last_good(source.path(), &loaded);
+        let keymap = accept(source.path(), &mut loaded, &self.daemon.metrics);
+        let diagnostics = Arc::new(std::mem::take(&mut loaded.diagnostics));
+        if keymap.is_some() || !is_change {
+            self.watch.follow(&files(&loaded, &self.daemon.paths));
+        }
+        let offered = keymap.map(|keymap| {
+            self.memory.offered = self.memory.offered.saturating_add(1);
+            self.memory.state.last_good = last_good;
+            if let Some(name) = source.profile() {
+                self.memory.state.active_profile = Some(name.to_owned());
             }
-            None if self.keymap.state == KeymapState::Current => self.keymap.state = KeymapState::LastGood,
-            None => {}
+            self.command(Command::Keymap(keymap));
+            self.memory.offered
+        });
+        self.daemon.change_view(|view| {
+            if offered.is_some() {
+                view.state = KeymapState::Current;
+                view.source = source;
+                view.loaded = Some(Arc::new(*loaded));
+                view.diagnostics = diagnostics.clone();
+            } else if !is_change {
+                view.diagnostics = diagnostics.clone();
+                view.state = match view.state {
+                    KeymapState::Current | KeymapState::LastGood => KeymapState::LastGood,
+                    KeymapState::Missing | KeymapState::NoProfile => KeymapState::Missing,
+                };
+            }
+        });
+        for answer in waiting {
+            let _ = answer.send(Reply::Keymap { offered, diagnostics: diagnostics.clone() });
         }
     }
 
     /// Of the settings, those of the log may change while keyrx runs.
     fn read_settings(&self) {
-        match Settings::read(&self.said, self.paths.settings()) {
+        match Settings::read(&self.said, self.daemon.paths.settings()) {
             Ok(settings) => {
-                if self.log.set_level(settings.log_level) {
+                if self.daemon.log.set_level(settings.log_level) {
                     let level = settings.log_level.name();
                     tracing::info!(event = "log_level_changed", to = level, "the log's level is now {level}");
                 }
@@ -220,26 +343,38 @@ impl Control {
     fn command(&self, command: Command) {
         // The session is gone when keyrx ends.
         let _ = self.commands.send(command);
-        self.waker.wake();
+        self.daemon.desk.wake();
     }
 
     // --- Once a second -----------------------------------------------------------------------------------------
 
     fn look(&mut self) {
         if self.plan.looks.is_multiple_of(LOOKS_TO_CALL) {
-            self.metrics.session_is_called();
-            self.waker.wake();
+            self.daemon.metrics.session_is_called();
+            self.daemon.desk.wake();
         }
-        let metrics = self.metrics.snapshot();
         if self.plan.looks.is_multiple_of(LOOKS_RECENT) {
-            let latency = metrics.latency.clone();
-            self.memory.earlier = std::mem::replace(&mut self.memory.latest, latency);
+            let latency = Arc::new(self.daemon.metrics.snapshot().latency);
+            let earlier = std::mem::replace(&mut self.memory.latest, latency);
+            self.daemon.change_view(|view| view.earlier = earlier);
         }
         self.plan.looks = self.plan.looks.saturating_add(1);
+        self.note_rate();
         self.save();
-        let now = metrics.at;
-        let evidence = Evidence::new(metrics, &self.memory.earlier, now, self.keymap.state);
-        self.tell_health(&health::assess(now, &evidence, Timestamp::now().seconds()));
+        self.tell_health(&self.daemon.assess());
+    }
+
+    fn note_rate(&mut self) {
+        let all = self.daemon.metrics.snapshot();
+        let now = (all.at, all.events.total());
+        self.memory.counted.push_back(now);
+        while self.memory.counted.len() > LOOKS_OF_RATE {
+            self.memory.counted.pop_front();
+        }
+        let (since, before) = self.memory.counted.front().copied().unwrap_or(now);
+        let seconds = now.0.saturating_sub(since).as_secs_f64().max(1.0);
+        let rate = now.1.saturating_sub(before) as f64 / seconds;
+        self.daemon.change_view(|view| view.rate = rate);
     }
 
     /// Says how keyrx is, when that has changed.
@@ -266,12 +401,12 @@ impl Control {
 
     /// Saves the state if it has changed.
     fn save(&mut self) {
-        self.memory.state.is_paused = self.metrics.is_paused();
+        self.memory.state.is_paused = self.daemon.metrics.is_paused();
         let Some(store) = self.store.as_ref().filter(|_| self.memory.state != self.memory.saved) else {
             return;
         };
         let saved = store.save(&self.memory.state);
-        self.metrics.set_state_fails(saved.is_err());
+        self.daemon.metrics.set_state_fails(saved.is_err());
         match saved {
             Ok(()) => self.memory.saved = self.memory.state.clone(),
             Err(error) if !self.memory.is_saving_broken => {
@@ -289,8 +424,23 @@ impl Control {
     }
 }
 
+/// Reads a keymap and tries it out.
+pub fn load(path: &Path) -> Loaded {
+    chaos::strike(Point::Compile);
+    let mut loaded = keyrx_config::load(path);
+    loaded.keymap = loaded.keymap.and_then(|keymap| match rehearsal::rehearse(keymap) {
+        Ok(keymap) => Some(keymap),
+        Err(error) => {
+            // A mistake of ours, for the language can say no such thing.
+            tracing::error!(event = "keymap_rehearsal_failed", error, "the keymap does not work: {error}");
+            None
+        }
+    });
+    loaded
+}
+
 /// Says what there is to say about a keymap, and hands it out if it can be used.
-pub fn accept(path: &Path, loaded: Loaded, metrics: &Metrics) -> Option<Keymap> {
+pub fn accept(path: &Path, loaded: &mut Loaded, metrics: &Metrics) -> Option<Keymap> {
     for diagnostic in &loaded.diagnostics {
         let (code, place) = (diagnostic.code, format!("{}:{}", diagnostic.file, diagnostic.line));
         match diagnostic.severity {
@@ -304,7 +454,7 @@ pub fn accept(path: &Path, loaded: Loaded, metrics: &Metrics) -> Option<Keymap> 
         Some(_) => tracing::info!(event = "keymap_loaded", path, "keymap loaded: {path}"),
         None => tracing::error!(event = "keymap_rejected", path, "keymap rejected: {path}"),
     }
-    loaded.keymap
+    loaded.keymap.take()
 }
 
 /// The files that are to be watched.

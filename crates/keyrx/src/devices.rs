@@ -34,7 +34,8 @@ pub fn devices(json: bool) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-fn as_json(device: &Device) -> serde_json::Value {
+/// A keyboard as data.
+pub fn as_json(device: &Device) -> serde_json::Value {
     let Device { node, info, kind, is_virtual, is_readable, .. } = device;
     let reason = why_not_read(device);
     let kind = match kind {

@@ -3,10 +3,12 @@
 //! A lock of the system's is held on a file for as long as the process lives, however it ends. Who holds it stands
 //! in a second file beside it, which can be read while the first cannot.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use serde::Deserialize;
 
 use crate::paths;
 use crate::timestamp::Timestamp;
@@ -15,12 +17,36 @@ use crate::timestamp::Timestamp;
 #[derive(Debug)]
 pub struct Instance {
     _lock: File,
+    pid: PidFile,
+}
+
+/// The file that says who holds the lock, and where it can be reached. Only for people and commands: that it cannot
+/// be written keeps nobody from running.
+#[derive(Clone, Debug)]
+pub struct PidFile {
+    path: PathBuf,
+    started: String,
+}
+
+/// A keyrx that runs.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Running {
+    pub pid: u32,
+    pub started: String,
+    /// Of its web server, if it has one.
+    pub port: Option<u16>,
 }
 
 /// Another keyrx is running.
 #[derive(Debug, thiserror::Error)]
 #[error("keyrx is running already{}", .0.as_ref().map(|who| format!(" ({who})")).unwrap_or_default())]
-pub struct AlreadyRunning(Option<String>);
+pub struct AlreadyRunning(Option<Running>);
+
+impl fmt::Display for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "process {}, since {}", self.pid, self.started)
+    }
+}
 
 impl Instance {
     /// Takes the lock. An `AlreadyRunning` among the errors says who has it.
@@ -36,15 +62,41 @@ impl Instance {
             }
             Err(TryLockError::Error(error)) => return Err(error).with_context(doing),
         }
-        // Only for people: that it cannot be written keeps nobody from running.
-        let started = Timestamp::now().seconds();
-        let who = serde_json::json!({ "pid": std::process::id(), "started": started });
-        let _ = fs::write(file("pid"), format!("{who}\n"));
-        Ok(Instance { _lock: lock })
+        let pid = PidFile { path: file("pid"), started: Timestamp::now().seconds() };
+        pid.write(None);
+        Ok(Instance { _lock: lock, pid })
+    }
+
+    /// The keyrx that runs with this state directory, if there is one. What a dead one has left is not believed.
+    pub fn find(directory: &Path) -> Option<Running> {
+        let file = |end: &str| directory.join(format!("run{}.{end}", paths::session()));
+        let lock = OpenOptions::new().write(true).open(file("lock")).ok()?;
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => holder(&file("pid")),
+            Ok(()) | Err(TryLockError::Error(_)) => None,
+        }
+    }
+
+    pub fn pid_file(&self) -> PidFile {
+        self.pid.clone()
+    }
+
+    /// Nobody can reach us any more.
+    pub fn clean_up(&self) {
+        let _ = fs::remove_file(&self.pid.path);
     }
 }
 
-fn holder(pid: &Path) -> Option<String> {
-    let who = serde_json::from_str::<serde_json::Value>(&fs::read_to_string(pid).ok()?).ok()?;
-    Some(format!("process {}, since {}", who.get("pid")?, who.get("started")?.as_str()?))
+impl PidFile {
+    /// Says at which port the web server is.
+    pub fn write(&self, port: Option<u16>) {
+        let who = serde_json::json!({ "pid": std::process::id(), "started": self.started, "port": port });
+        // Whole or not at all, for somebody may be reading it.
+        let new = self.path.with_extension("pid.new");
+        let _ = fs::write(&new, format!("{who}\n")).and_then(|()| fs::rename(&new, &self.path));
+    }
+}
+
+fn holder(pid: &Path) -> Option<Running> {
+    serde_json::from_str(&fs::read_to_string(pid).ok()?).ok()
 }

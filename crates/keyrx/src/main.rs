@@ -2,20 +2,27 @@
 
 #![forbid(unsafe_code)]
 
+mod chaos;
 mod check;
+
 mod cli;
+mod client;
 mod control;
 mod crash;
+mod daemon;
 mod demo;
 mod devices;
 mod doctor;
 mod explain;
+mod guard;
 mod health;
 mod instance;
 mod log_file;
 mod logging;
 mod metrics;
 mod paths;
+mod profiles;
+mod rehearsal;
 mod run;
 mod scenario;
 mod session;
@@ -30,6 +37,7 @@ mod testing;
 mod threads;
 mod timestamp;
 mod watch;
+mod web;
 
 use std::process::ExitCode;
 

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use keyrx_engine::{Action, Motion, Rule};
 
-use keyrx_platform::lock;
+use keyrx_platform::{Interruption, lock};
+
+use crate::guard::Bell;
 
 /// What came of a key's event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,10 +105,15 @@ pub struct Metrics {
     hits: Counters<8>,
     latency: Counters<BUCKETS>,
     longest: AtomicU64,
+    /// The sum of all latencies.
+    total_latency: AtomicU64,
     errors: Window,
     panics: Window,
     keymaps_loaded: AtomicU64,
     keymaps_rejected: AtomicU64,
+    /// The number of the keymap in force, among those that the session was offered.
+    keymap_in_force: AtomicU64,
+    interruptions: Counters<{ Interruption::COUNT }>,
     keyboards_connected: AtomicU64,
     keyboards_gone: AtomicU64,
     lost_lines: AtomicU64,
@@ -115,10 +122,14 @@ pub struct Metrics {
     is_paused: AtomicBool,
     is_away: AtomicBool,
     is_ready: AtomicBool,
-    /// When the session began with what it is at; 0 if it is at nothing. In microseconds from the start, like all moments here.
+    is_stopping: AtomicBool,
+    /// When the control thread last did anything. In microseconds from the start, like all moments here.
+    control_at: AtomicU64,
+    /// When the session began with what it is at; 0 if it is at nothing.
     busy_since: AtomicU64,
     /// When the session was called and has not answered yet; 0 if it has.
     called_at: AtomicU64,
+    bell: Bell,
 }
 
 impl Metrics {
@@ -131,10 +142,13 @@ impl Metrics {
             hits: Counters::new(),
             latency: Counters::new(),
             longest: zero(),
+            total_latency: zero(),
             errors: Window::new(),
             panics: Window::new(),
             keymaps_loaded: zero(),
             keymaps_rejected: zero(),
+            keymap_in_force: zero(),
+            interruptions: Counters::new(),
             keyboards_connected: zero(),
             keyboards_gone: zero(),
             lost_lines: zero(),
@@ -143,8 +157,11 @@ impl Metrics {
             is_paused: no(),
             is_away: no(),
             is_ready: no(),
+            is_stopping: no(),
+            control_at: zero(),
             busy_since: zero(),
             called_at: zero(),
+            bell: Bell::default(),
         }
     }
 
@@ -162,6 +179,12 @@ impl Metrics {
 
     pub fn session_begins(&self) {
         self.busy_since.store(self.moment(), Ordering::Relaxed);
+        self.bell.ring();
+    }
+
+    /// What wakes the guard.
+    pub fn bell(&self) -> &Bell {
+        &self.bell
     }
 
     pub fn session_is_done(&self) {
@@ -179,6 +202,7 @@ impl Metrics {
     /// From a key's event to when what came of it was on its way.
     pub fn measure(&self, micros: u64) {
         self.latency.add(bucket(micros), 1);
+        self.total_latency.fetch_add(micros, Ordering::Relaxed);
         self.longest.fetch_max(micros, Ordering::Relaxed);
     }
 
@@ -203,6 +227,19 @@ impl Metrics {
         self.is_paused.load(Ordering::Relaxed)
     }
 
+    /// The keymap of this number is in force.
+    pub fn set_keymap_in_force(&self, number: u64) {
+        self.keymap_in_force.store(number, Ordering::Relaxed);
+    }
+
+    pub fn keymap_in_force(&self) -> u64 {
+        self.keymap_in_force.load(Ordering::Relaxed)
+    }
+
+    pub fn count_interruption(&self, why: Interruption) {
+        self.interruptions.add(why as usize, 1);
+    }
+
     /// Whether another desktop is in front, where keys are none of our business.
     pub fn set_away(&self, is_away: bool) {
         self.is_away.store(is_away, Ordering::Relaxed);
@@ -211,13 +248,39 @@ impl Metrics {
     /// The session has been woken and should answer; calls that wait already count from the first on.
     pub fn session_is_called(&self) {
         let _ = self.called_at.compare_exchange(0, self.moment(), Ordering::Relaxed, Ordering::Relaxed);
+        self.bell.ring();
     }
 
     pub fn session_answers(&self) {
         self.called_at.store(0, Ordering::Relaxed);
     }
 
+    /// Since when the session has been at one event, if it is at one.
+    pub fn busy_since(&self) -> Option<u64> {
+        Some(self.busy_since.load(Ordering::Relaxed)).filter(|since| *since != 0)
+    }
+
+    /// Since when the session has not answered a call, if there is one.
+    pub fn called_at(&self) -> Option<u64> {
+        Some(self.called_at.load(Ordering::Relaxed)).filter(|since| *since != 0)
+    }
+
     // --- Everything else ---------------------------------------------------------------------------------------
+
+    /// The control thread is at work.
+    pub fn control_is_alive(&self) {
+        self.control_at.store(self.moment(), Ordering::Relaxed);
+    }
+
+    /// The end has begun.
+    pub fn set_stopping(&self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+        self.bell.ring();
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Relaxed)
+    }
 
     pub fn count_keymap(&self, is_usable: bool) {
         let counter = if is_usable { &self.keymaps_loaded } else { &self.keymaps_rejected };
@@ -258,11 +321,19 @@ impl Metrics {
             at,
             events: Events(self.events.read()),
             hits: self.hits.read(),
-            latency: Latency { counts: self.latency.read(), longest: read(&self.longest) },
+            latency: Latency {
+                counts: self.latency.read(),
+                longest: read(&self.longest),
+                total: read(&self.total_latency),
+            },
+            errors: self.errors.total(),
             errors_5m: self.errors.recent(at),
+            panics: self.panics.total(),
             panics_5m: self.panics.recent(at),
             keymaps_loaded: read(&self.keymaps_loaded),
             keymaps_rejected: read(&self.keymaps_rejected),
+            keymap_in_force: read(&self.keymap_in_force),
+            interruptions: self.interruptions.read(),
             keyboards: read(&self.keyboards_connected).saturating_sub(read(&self.keyboards_gone)),
             lost_lines: read(&self.lost_lines),
             locks_repaired: lock::repaired(),
@@ -271,6 +342,7 @@ impl Metrics {
             is_paused: is(&self.is_paused),
             is_away: is(&self.is_away),
             is_ready: is(&self.is_ready),
+            control_at: moment(&self.control_at).unwrap_or_default(),
             busy_since: moment(&self.busy_since),
             called_at: moment(&self.called_at),
         }
@@ -286,10 +358,16 @@ pub struct Snapshot {
     /// By `Hit`.
     pub hits: [u64; 8],
     pub latency: Latency,
+    /// Since the start, and in the last five minutes.
+    pub errors: u64,
     pub errors_5m: u64,
+    pub panics: u64,
     pub panics_5m: u64,
     pub keymaps_loaded: u64,
     pub keymaps_rejected: u64,
+    pub keymap_in_force: u64,
+    /// By `Interruption`.
+    pub interruptions: [u64; Interruption::COUNT],
     /// How many are being read.
     pub keyboards: u64,
     pub lost_lines: u64,
@@ -299,6 +377,7 @@ pub struct Snapshot {
     pub is_paused: bool,
     pub is_away: bool,
     pub is_ready: bool,
+    pub control_at: Duration,
     pub busy_since: Option<Duration>,
     pub called_at: Option<Duration>,
 }
@@ -310,6 +389,10 @@ pub struct Events([u64; 9]);
 impl Events {
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
+    }
+
+    pub fn count(&self, motion: Motion, path: Path) -> u64 {
+        self.0.get(motion as usize * 3 + path as usize).copied().unwrap_or(0)
     }
 
     pub fn by_motion(&self, motion: Motion) -> u64 {
@@ -348,6 +431,8 @@ fn most_in(bucket: usize) -> u64 {
 pub struct Latency {
     counts: [u64; BUCKETS],
     longest: u64,
+    /// In microseconds.
+    total: u64,
 }
 
 impl Latency {
@@ -357,12 +442,42 @@ impl Latency {
         for (count, before) in counts.iter_mut().zip(earlier.counts) {
             *count = count.saturating_sub(before);
         }
-        Latency { counts, longest: self.longest }
+        Latency { counts, longest: self.longest, total: self.total.saturating_sub(earlier.total) }
+    }
+
+    /// How many there were.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// The microseconds of all together.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// The mean in microseconds.
+    pub fn mean(&self) -> u64 {
+        self.total.checked_div(self.count()).unwrap_or(0)
+    }
+
+    /// The shortest in microseconds, rounded up to the end of a bucket.
+    pub fn shortest(&self) -> u64 {
+        self.counts.iter().position(|count| *count > 0).map_or(0, most_in).min(self.longest)
+    }
+
+    /// How many took at most so many microseconds, for each power of two from 8 on: the bounds of buckets.
+    pub fn cumulative(&self) -> Vec<(u64, u64)> {
+        let mut sum = 0;
+        let octaves = self.counts.chunks(8).enumerate().map(|(octave, counts)| {
+            sum += counts.iter().sum::<u64>();
+            (most_in(octave * 8 + 7), sum)
+        });
+        octaves.collect()
     }
 
     /// The microseconds within which this share of the events was answered, rounded up to the end of a bucket.
     pub fn within(&self, percent: u64) -> u64 {
-        let total = self.counts.iter().sum::<u64>();
+        let total = self.count();
         let wanted = total.saturating_mul(percent).div_ceil(100).max(1);
         let mut seen = 0_u64;
         let reached = self.counts.iter().position(|count| {
@@ -386,13 +501,16 @@ const RECENT: Duration = Duration::from_secs(5 * 60);
 /// How many steps that is counted in.
 const STEPS: u64 = 30;
 
-/// Counts what happened in the last five minutes. Each slot holds the number of its step and a count.
+/// Counts what happened, in all and in the last five minutes. Each slot holds the number of its step and a count.
 #[derive(Debug)]
-struct Window([AtomicU64; STEPS as usize]);
+struct Window {
+    slots: [AtomicU64; STEPS as usize],
+    total: AtomicU64,
+}
 
 impl Window {
     const fn new() -> Window {
-        Window([const { AtomicU64::new(0) }; STEPS as usize])
+        Window { slots: [const { AtomicU64::new(0) }; STEPS as usize], total: AtomicU64::new(0) }
     }
 
     /// Steps are counted from 1: a slot of 0 was never used.
@@ -401,8 +519,9 @@ impl Window {
     }
 
     fn count(&self, at: Duration) {
+        self.total.fetch_add(1, Ordering::Relaxed);
         let step = Window::step(at) & u64::from(u32::MAX);
-        let Some(slot) = self.0.get((step % STEPS) as usize) else { return };
+        let Some(slot) = self.slots.get((step % STEPS) as usize) else { return };
         let _ = slot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |slot| {
             let (of_step, count) = (slot >> 32, slot & u64::from(u32::MAX));
             let count = if of_step == step { count + 1 } else { 1 };
@@ -410,9 +529,14 @@ impl Window {
         });
     }
 
+    /// Since the start.
+    fn total(&self) -> u64 {
+        self.total.load(Ordering::Relaxed)
+    }
+
     fn recent(&self, at: Duration) -> u64 {
         let now = Window::step(at);
-        let slots = self.0.iter().map(|slot| slot.load(Ordering::Relaxed));
+        let slots = self.slots.iter().map(|slot| slot.load(Ordering::Relaxed));
         let recent = slots.filter(|slot| slot >> 32 != 0 && (slot >> 32) + STEPS > now);
         recent.map(|slot| slot & u64::from(u32::MAX)).sum()
     }

@@ -1,45 +1,100 @@
 //! `keyrx run`: a keymap at work on the keyboards of this machine.
 //!
-//! This thread drives the platform and with it every key; `control` does everything else, with `compile`, `log` and
-//! `signals` at its side. They end with this function, in the reverse order of their start.
+//! This thread drives the platform and with it every key; `control` does what is no key, `web` answers clients,
+//! `guard` watches both, with `compile`, `log` and `signals` at their side. They end with this function, in the
+//! reverse order of their start.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{channel, sync_channel};
 
 use anyhow::Result;
-use keyrx_engine::{Keymap, KeymapBuilder, Motion};
+use clap::ValueEnum;
+use keyrx_engine::{Keymap, Motion};
 use keyrx_platform::native::{self, Waker};
+use keyrx_platform::simulated;
+use tokio::sync::watch as phases;
 
+use crate::chaos::{self, Point};
 use crate::cli::Exit;
-use crate::control::{self, Cause, Control, KeymapInUse, Memory, Plan};
-use crate::health::KeymapState;
+use crate::control::{self, Cause, Control, Job, Memory, Plan};
+use crate::daemon::{self, Daemon, Desk, KeymapSource, View};
+use crate::guard::Guard;
+use crate::health::{KeymapState, WebState};
 use crate::instance::Instance;
 use crate::logging::Logging;
 use crate::metrics::{Hit, Metrics, Path as Outcome};
 use crate::paths::{self, Directories, Paths};
+use crate::profiles::{self, Profiles};
 use crate::session::Session;
 use crate::settings::{Said, Settings};
 use crate::state::{State, Store};
-use crate::tap::Tap;
+use crate::tap::{self, Keyboards, Tap};
 use crate::threads::Threads;
 use crate::watch::Watch;
+use crate::web::{Phase, Web};
 use crate::{crash, signals};
+
+/// So much may wait for the thread `compile`.
+const MOST_JOBS: usize = 4;
 
 #[derive(clap::Args)]
 pub struct Run {
     /// The keymap. It is read again whenever it, or a file that it loads, changes.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[arg(long, value_name = "FILE", env = "KEYRX_CONFIG", hide_env = true, conflicts_with = "profile")]
+    config: Option<PathBuf>,
+    /// The profile to begin with; by default the one that was active last.
+    #[arg(long, value_name = "NAME", env = "KEYRX_PROFILE", hide_env = true)]
+    profile: Option<String>,
+    /// Where keys come from.
+    #[arg(long, value_enum, default_value = "auto", env = "KEYRX_PLATFORM", hide_env = true)]
+    platform: Platform,
+    /// Things may be made to go wrong, for tests.
+    #[arg(long, hide = true)]
+    chaos: bool,
     #[command(flatten)]
     directories: Directories,
     #[command(flatten)]
     said: Said,
 }
 
+/// Where keys come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Platform {
+    /// The keyboards of this system.
+    Auto,
+    /// The keyboards of this system, which is Linux.
+    Linux,
+    /// The keyboards of this system, which is Windows.
+    Windows,
+    /// Keyboards that are typed on through the API.
+    Simulated,
+}
+
+impl Platform {
+    /// Whether this system has it.
+    fn is_here(self) -> bool {
+        match self {
+            Platform::Auto | Platform::Simulated => true,
+            Platform::Linux => cfg!(target_os = "linux"),
+            Platform::Windows => cfg!(windows),
+        }
+    }
+}
+
+/// What is to be driven.
+enum Drive {
+    Native(Waker),
+    Simulated(simulated::Stage),
+}
+
 impl Run {
     pub fn run(self) -> Result<Exit> {
+        if !self.platform.is_here() {
+            eprintln!("keyrx: --platform {:?} is another system than this one", self.platform);
+            return Ok(Exit::Usage);
+        }
         let paths = Paths::of(&self.directories);
         let settings = match Settings::read(&self.said, paths.settings()) {
             Ok(settings) => settings,
@@ -48,11 +103,15 @@ impl Run {
                 return Ok(Exit::BadInput);
             }
         };
-        let keymap_path = std::path::absolute(&self.config)?;
+        let profiles = Profiles::new(paths.configs());
+        if let Some(Err(error)) = self.profile.as_ref().map(|name| profiles.find(name)) {
+            eprintln!("keyrx: {error}");
+            return Ok(Exit::BadInput);
+        }
 
         // Whoever does not have the lock writes nothing, not even into the log.
         let state_dir = paths::create(paths.state_dir());
-        let _instance = match &state_dir {
+        let instance = match &state_dir {
             Ok(()) => Some(Instance::acquire(paths.state_dir())?),
             Err(_) => None,
         };
@@ -82,62 +141,98 @@ impl Run {
         let saved = store.as_ref().map(Store::load).unwrap_or_default();
 
         let (causes, caused) = channel();
-        let (compile, jobs) = sync_channel(1);
+        let (jobs, todo) = sync_channel::<Job>(MOST_JOBS);
         let (commands, commanded) = channel();
-        let waker = Waker::new()?;
+        let (drive, desk) = match self.platform {
+            Platform::Simulated => {
+                let (remote, stage) = simulated::stage();
+                (Drive::Simulated(stage), Desk::Simulated(remote))
+            }
+            _ => {
+                let waker = Waker::new()?;
+                (Drive::Native(waker.clone()), Desk::Native(waker))
+            }
+        };
 
         // Whatever they tell, the control thread is gone when keyrx ends.
         let tell = causes.clone();
-        let mut watch = Watch::new(move |event| drop(tell.send(Cause::Hint(event))))?;
-        let loaded = keyrx_config::load(&keymap_path);
+        let mut watch = Watch::new(move |event| {
+            chaos::strike(Point::Watcher);
+            drop(tell.send(Cause::Hint(event)));
+        })?;
+        let source = self.source(&profiles, &saved)?;
+        let mut loaded = control::load(source.path());
         watch.follow(&control::files(&loaded, &paths));
-        let last_good = control::last_good(&keymap_path, &loaded).or_else(|| saved.last_good.clone());
+        let last_good = control::last_good(source.path(), &loaded).or_else(|| saved.last_good.clone());
         let state = State { last_good, ..saved.clone() };
-        let (keymap, keymap_state) = match control::accept(&keymap_path, loaded, &metrics) {
-            Some(keymap) => (keymap, KeymapState::Current),
-            None => fall_back(&keymap_path, &saved),
-        };
+        let (keymap, keymap_state) = begin_with(&source, &mut loaded, &saved, &metrics);
         if saved.is_paused {
             tracing::warn!(
                 event = "paused",
                 "mapping is paused, as it was before; LCtrl + Space + Escape resumes"
             );
         }
+        let view = View {
+            source,
+            state: keymap_state,
+            diagnostics: Arc::new(std::mem::take(&mut loaded.diagnostics)),
+            loaded: Some(Arc::new(loaded)),
+            earlier: Arc::new(metrics.snapshot().latency),
+            rate: 0.0,
+            web: WebState::Starting,
+        };
+        let has_chaos = self.chaos || desk.simulated().is_some();
+        let keyboards = Keyboards::default();
+        let log = logging.switch();
+        let daemon =
+            Daemon::new(metrics.clone(), paths, desk.clone(), keyboards.clone(), log, has_chaos, view);
+        let daemon = Arc::new(daemon);
 
+        let guard = Guard::start(metrics.clone(), desk)?;
         let mut threads = Threads::default();
         let tell = causes.clone();
         signals::watch(&mut threads, move |signal| drop(tell.send(Cause::Signal(signal))))?;
-        let tell = causes.clone();
-        let path = keymap_path.clone();
-        let wake = compile.clone();
+        let wake = jobs.clone();
         let wake = move || {
-            let _ = wake.try_send(());
+            let _ = wake.try_send(Box::new(|| {}));
         };
         threads.start("compile", wake, move |stop| {
-            while jobs.recv().is_ok() && !stop.is_requested() {
-                drop(tell.send(Cause::Read(Box::new(keyrx_config::load(&path)))));
+            while let Ok(job) = todo.recv()
+                && !stop.is_requested()
+            {
+                job();
             }
         })?;
+        let (phase, phase_of_web) = phases::channel(Phase::Serving);
+        let (live, records) = tap::live();
+        let pid_file = instance.as_ref().map(Instance::pid_file);
+        let web = Web::new(daemon.clone(), causes.clone(), jobs.clone(), records, settings.port, pid_file);
+        let end = phase.clone();
+        let wake = move || {
+            end.send_replace(Phase::Ended);
+        };
+        threads.start("web", wake, move |_| web.run(phase_of_web.clone()))?;
         let mut control = Control {
+            daemon,
             causes: caused,
+            tell: causes.clone(),
             commands,
-            waker: waker.clone(),
-            compile,
+            jobs,
+            web: phase,
             watch,
-            log: logging.switch(),
-            metrics: metrics.clone(),
             said: self.said,
-            paths,
             store,
-            keymap: KeymapInUse { path: keymap_path, state: keymap_state },
             memory: Memory::new(saved.clone(), state, &metrics),
             plan: Plan::new(),
         };
         threads.start("control", move || drop(causes.send(Cause::Woken)), move |stop| control.run(stop))?;
 
         let session = Session::commanded(keymap, commanded).paused(saved.is_paused);
-        let mut tap = Tap::new(session, metrics.clone());
-        let run = || native::run(&mut tap, &waker, &settings.platform);
+        let mut tap = Tap::new(session, metrics.clone()).shown(keyboards, live);
+        let run = || match &drive {
+            Drive::Native(waker) => native::run(&mut tap, waker, &settings.platform),
+            Drive::Simulated(stage) => simulated::run(&mut tap, stage),
+        };
         // What a panic unwinds lets the keyboards go.
         let exit = match catch_unwind(AssertUnwindSafe(run)) {
             Ok(Ok(())) => Exit::Ok,
@@ -149,15 +244,52 @@ impl Run {
             }
             Err(_) => Exit::Internal,
         };
+        metrics.set_stopping();
+        drop(threads);
+        if let Some(instance) = &instance {
+            instance.clean_up();
+        }
         tell_end(&metrics);
+        drop(logging);
+        drop(guard); // until here it has seen to it that all this comes to an end
         Ok(exit)
+    }
+
+    /// What keyrx begins with: what is asked for, or what was active last, or what was so in keyrx 1.x.
+    fn source(&self, profiles: &Profiles, saved: &State) -> Result<KeymapSource> {
+        if let Some(config) = &self.config {
+            return Ok(KeymapSource::File(std::path::absolute(config)?));
+        }
+        let asked = self.profile.clone().or_else(|| saved.active_profile.clone());
+        let name = asked.or_else(|| profiles.active_in_1x()).unwrap_or_else(|| profiles::USUAL.into());
+        let path = std::path::absolute(profiles.place(&name))?;
+        Ok(KeymapSource::Profile { name, path })
     }
 }
 
-/// What is in force when the keymap cannot be used at the start: what it was when it could, or else nothing.
-fn fall_back(path: &Path, saved: &State) -> (Keymap, KeymapState) {
-    let last_good = saved.last_good.as_ref().filter(|last_good| last_good.keymap == path);
-    let keymap = last_good.and_then(|good| keyrx_config::load_kept(path, &good.texts).keymap);
+/// The keymap that is in force first: the one that was read, or what it was when it could be used, or else nothing.
+fn begin_with(
+    source: &KeymapSource,
+    loaded: &mut keyrx_config::Loaded,
+    saved: &State,
+    metrics: &Metrics,
+) -> (Keymap, KeymapState) {
+    let is_none = source.profile().is_some_and(|name| name == profiles::USUAL) && !source.path().exists();
+    if is_none && saved.active_profile.is_none() {
+        loaded.diagnostics.clear();
+        tracing::warn!(
+            event = "no_profile",
+            path = %source.path().display(),
+            "there is no profile yet, and keys pass through; write {} or run `keyrx profile create NAME`",
+            source.path().display()
+        );
+        return (daemon::empty(), KeymapState::NoProfile);
+    }
+    if let Some(keymap) = control::accept(source.path(), loaded, metrics) {
+        return (keymap, KeymapState::Current);
+    }
+    let last_good = saved.last_good.as_ref().filter(|last_good| last_good.keymap == source.path());
+    let keymap = last_good.and_then(|good| keyrx_config::load_kept(source.path(), &good.texts).keymap);
     match keymap {
         Some(keymap) => {
             tracing::warn!(
@@ -168,7 +300,7 @@ fn fall_back(path: &Path, saved: &State) -> (Keymap, KeymapState) {
         }
         None => {
             tracing::warn!(event = "keymap_missing", "keys pass through until the keymap is mended");
-            (KeymapBuilder::new().build(), KeymapState::Missing)
+            (daemon::empty(), KeymapState::Missing)
         }
     }
 }

@@ -7,10 +7,14 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use keyrx_engine::{DeviceId, DeviceInfo, Effects, Engine, Input, Key, KeyEvent, Keymap, Motion, Time};
 use keyrx_platform::{Event, Focus, Handler, Needs, Next};
 
+use crate::chaos::{self, Point};
+
 /// What other threads ask of a session. They wake its platform after they have sent it.
 pub enum Command {
     /// Another keymap.
     Keymap(Keymap),
+    /// Mapping is paused, or goes on.
+    Pause(bool),
     /// The end.
     Stop,
 }
@@ -22,6 +26,9 @@ pub struct Session {
     /// The chord has been pressed, and the log does not know yet.
     is_pause_untold: bool,
     commands: Option<Receiver<Command>>,
+    /// How many keymaps it was offered, and the number of the one in force.
+    offered: u64,
+    in_force: u64,
 }
 
 impl Session {
@@ -32,6 +39,8 @@ impl Session {
             chord: EmergencyChord::default(),
             is_pause_untold: false,
             commands: None,
+            offered: 0,
+            in_force: 0,
         }
     }
 
@@ -54,20 +63,31 @@ impl Session {
         self.engine.is_paused()
     }
 
+    /// The number of the keymap in force, among those that it was offered; 0 is the one it began with.
+    pub fn keymap_in_force(&self) -> u64 {
+        self.in_force
+    }
+
     /// What is not a key's event: there is time for more than the engine.
     fn step(&mut self, input: Input, effects: &mut dyn Effects) {
         self.engine.step(input, effects);
-        if let Some(retired) = self.engine.take_retired() {
-            drop(retired);
-            tracing::info!(event = "keymap_in_force", "keymap in force");
-        }
+        self.drop_retired();
         if std::mem::take(&mut self.is_pause_untold) {
             let what = if self.engine.is_paused() { "paused" } else { "resumed" };
             tracing::warn!(event = what, "mapping is {what} by LCtrl + Space + Escape");
         }
     }
 
+    fn drop_retired(&mut self) {
+        if let Some(retired) = self.engine.take_retired() {
+            drop(retired);
+            self.in_force = self.offered;
+            tracing::info!(event = "keymap_in_force", "keymap in force");
+        }
+    }
+
     fn key(&mut self, event: KeyEvent, effects: &mut dyn Effects) {
+        chaos::strike(Point::Session);
         let input = match self.chord.is_completed_by(event) {
             false => Input::Key(event),
             // Its last key is swallowed: the system has a meaning for Ctrl+Escape.
@@ -85,10 +105,20 @@ impl Session {
     }
 
     /// Takes what other threads have sent. Whether to go on.
-    fn take_commands(&mut self, time: Time) -> bool {
+    fn take_commands(&mut self, time: Time, effects: &mut dyn Effects) -> bool {
         while let Some(commands) = &self.commands {
             match commands.try_recv() {
-                Ok(Command::Keymap(keymap)) => drop(self.engine.offer(keymap, time)),
+                Ok(Command::Keymap(keymap)) => {
+                    self.drop_retired();
+                    self.offered = self.offered.saturating_add(1);
+                    drop(self.engine.offer(keymap, time));
+                }
+                Ok(Command::Pause(is_wanted)) if is_wanted != self.engine.is_paused() => {
+                    self.chord = EmergencyChord::default();
+                    self.engine
+                        .step(if is_wanted { Input::Pause(time) } else { Input::Resume(time) }, effects);
+                }
+                Ok(Command::Pause(_)) => {}
                 Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return false,
                 Err(TryRecvError::Empty) => break,
             }
@@ -147,7 +177,7 @@ impl Handler for Session {
                 self.step(Input::InputMethod(time, *is_ime_open), effects);
             }
             Event::Woken(time) => {
-                if !self.take_commands(time) {
+                if !self.take_commands(time, effects) {
                     return Next::Stop;
                 }
                 self.step(Input::Deadline(time), effects);

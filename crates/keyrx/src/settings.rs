@@ -16,6 +16,9 @@ use crate::logging::{LogFormat, LogLevel};
 /// What is larger is no settings file.
 const MAX_BYTES: u64 = 1 << 16;
 
+/// Where the web server is tried first if nobody says so.
+const USUAL_PORT: u16 = 9867;
+
 /// What one source says.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Said {
@@ -25,6 +28,9 @@ pub struct Said {
     /// How the log looks on stderr.
     #[arg(long, value_name = "FORMAT", env = "KEYRX_LOG_FORMAT", hide_env = true)]
     log_format: Option<LogFormat>,
+    /// The port of the web page and the commands, on this machine only. If it is taken one of the next nine is used.
+    #[arg(long, value_name = "PORT", env = "KEYRX_PORT", hide_env = true)]
+    port: Option<u16>,
     /// Windows: what becomes of keys that other programs send.
     #[arg(long, value_name = "WHAT", env = "KEYRX_INJECTED", hide = true)]
     injected: Option<InjectedKeys>,
@@ -45,6 +51,8 @@ enum InjectedKeys {
 pub struct Settings {
     pub log_level: LogLevel,
     pub log_format: LogFormat,
+    /// Where the web server is tried first; 0: at any port.
+    pub port: u16,
     pub platform: Options,
 }
 
@@ -116,12 +124,13 @@ fn read_text(path: &Path) -> Result<Option<String>, String> {
 type Found = (usize, String);
 
 impl Said {
-    const NAMES: [&str; 4] = ["injected", "log_format", "log_level", "mask_key"];
+    const NAMES: [&str; 5] = ["injected", "log_format", "log_level", "mask_key", "port"];
 
     /// Takes what it does not say itself from a source of less importance.
     fn fill_in(&mut self, other: Said) {
         self.log_level = self.log_level.or(other.log_level);
         self.log_format = self.log_format.or(other.log_format);
+        self.port = self.port.or(other.port);
         self.injected = self.injected.or(other.injected);
         self.mask_key = self.mask_key.or(other.mask_key);
     }
@@ -136,6 +145,7 @@ impl Said {
         Settings {
             log_level: self.log_level.unwrap_or(LogLevel::Info),
             log_format: self.log_format.unwrap_or(LogFormat::Text),
+            port: self.port.unwrap_or(USUAL_PORT),
             platform: Options { injected, mask_key: self.mask_key.unwrap_or(usual.mask_key), ..usual },
         }
     }
@@ -152,7 +162,8 @@ impl Said {
                 "injected" => word(value).map(|it| said.injected = Some(it)),
                 "log_format" => word(value).map(|it| said.log_format = Some(it)),
                 "log_level" => word(value).map(|it| said.log_level = Some(it)),
-                "mask_key" => number(value).map(|it| said.mask_key = Some(it)),
+                "mask_key" => byte(value).map(|it| said.mask_key = Some(it)),
+                "port" => port(value).map(|it| said.port = Some(it)),
                 unknown => Err((name.span().start, unknown_name(unknown))),
             };
             found.extend(read.err());
@@ -180,12 +191,22 @@ fn word<T: ValueEnum>(value: &Spanned<DeValue<'_>>) -> Result<T, Found> {
     })
 }
 
-fn number(value: &Spanned<DeValue<'_>>) -> Result<u8, Found> {
-    let number = match value.get_ref() {
-        DeValue::Integer(number) => u8::from_str_radix(number.as_str(), number.radix()).ok(),
+/// A whole number, if it is one.
+fn number(value: &Spanned<DeValue<'_>>) -> Option<u64> {
+    match value.get_ref() {
+        DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix()).ok(),
         _ => None,
-    };
-    number.ok_or_else(|| (value.span().start, "this must be a number from 0 to 255 (0xFF)".into()))
+    }
+}
+
+fn byte(value: &Spanned<DeValue<'_>>) -> Result<u8, Found> {
+    let byte = number(value).and_then(|number| u8::try_from(number).ok());
+    byte.ok_or_else(|| (value.span().start, "this must be a number from 0 to 255 (0xFF)".into()))
+}
+
+fn port(value: &Spanned<DeValue<'_>>) -> Result<u16, Found> {
+    let port = number(value).and_then(|number| u16::try_from(number).ok());
+    port.ok_or_else(|| (value.span().start, "this must be a number from 0 to 65535".into()))
 }
 
 fn virtual_key(text: &str) -> Result<u8, &'static str> {

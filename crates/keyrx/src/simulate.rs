@@ -80,21 +80,31 @@ impl Simulate {
         let input = events.into_iter().map(|moment| (device.clone(), moment)).collect::<Vec<_>>();
         let effects = play(keymap, &input)?;
         if self.json {
-            let events = effects.iter().map(|effect| {
-                serde_json::json!({
-                    "time_us": effect.time.micros(),
-                    "device": self.device,
-                    "effect": word(effect.motion),
-                    "key": effect.key.to_string(),
-                    "cause": explain::cause(effect, &loaded),
-                })
-            });
-            writeln!(out, "{:#}", serde_json::json!({ "events": events.collect::<Vec<_>>() }))?;
+            let events = as_json(&effects, &self.device, |effect| explain::cause(effect, &loaded));
+            writeln!(out, "{:#}", serde_json::json!({ "events": events }))?;
         } else {
             writeln!(out, "{}", notation::print(effects.iter().copied().map(Moment::from)))?;
         }
         Ok(Exit::Ok)
     }
+}
+
+/// Effects as data.
+pub fn as_json(
+    effects: &[Effect],
+    device: &str,
+    cause: impl Fn(&Effect) -> String,
+) -> Vec<serde_json::Value> {
+    let as_json = |effect: &Effect| {
+        serde_json::json!({
+            "time_us": effect.time.micros(),
+            "device": device,
+            "effect": word(effect.motion),
+            "key": effect.key.to_string(),
+            "cause": cause(effect),
+        })
+    };
+    effects.iter().map(as_json).collect()
 }
 
 /// Plays events of keyboards to a keymap, until no deadline is left.

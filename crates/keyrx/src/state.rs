@@ -25,6 +25,8 @@ const MAGIC: &str = "keyrx-state-1";
 pub struct State {
     /// Mapping was paused.
     pub is_paused: bool,
+    /// The profile that was chosen last.
+    pub active_profile: Option<String>,
     /// The last keymap that could be used.
     pub last_good: Option<LastGood>,
 }
@@ -168,7 +170,11 @@ mod tests {
 
     fn state(number: usize) -> State {
         let texts = vec![("a.rhai".to_owned(), format!("// {number}\nmap(\"A\", \"ß\");"))];
-        State { is_paused: true, last_good: Some(LastGood { keymap: "a.rhai".into(), texts }) }
+        State {
+            is_paused: true,
+            active_profile: Some("a".into()),
+            last_good: Some(LastGood { keymap: "a.rhai".into(), texts }),
+        }
     }
 
     fn store(test: &str) -> Store {
@@ -191,7 +197,7 @@ mod tests {
     fn the_state_of_another_version_is_read_as_far_as_it_is_known() {
         let json = r#"{"is_paused":true,"something_new":[1,2]}"#;
         let text = format!("{MAGIC} {:08x} {}\n{json}", crc32fast::hash(json.as_bytes()), json.len());
-        assert_eq!(parse(text.as_bytes()), Some(State { is_paused: true, last_good: None }));
+        assert_eq!(parse(text.as_bytes()), Some(State { is_paused: true, ..State::default() }));
     }
 
     #[test]

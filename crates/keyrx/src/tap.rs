@@ -2,10 +2,14 @@
 //!
 //! It is bounded, and it is lossy: what does not fit while an answer is worked out is not counted. Keys never wait.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use keyrx_engine::{Action, Cause, DeviceInfo, Effect, Effects, KeyEvent, Motion, Time};
+use keyrx_engine::{Action, Cause, DeviceId, DeviceInfo, Effect, Effects, KeyEvent, Motion, Time};
+use keyrx_platform::lock::Guarded;
 use keyrx_platform::{Event, Handler, Interruption, Needs, Next};
+use rtrb::{Consumer, Producer, RingBuffer};
 
 use crate::metrics::{Hit, Metrics, Path};
 use crate::session::Session;
@@ -13,40 +17,94 @@ use crate::session::Session;
 /// So much may happen before an answer is on its way.
 const MOST: usize = 256;
 
+/// So much may happen between two looks of those who watch live.
+const MOST_LIVE: usize = 4096;
+
 /// A session whose doings are counted.
 pub struct Tap {
     session: Session,
     metrics: Arc<Metrics>,
     /// What is not counted yet. It never grows.
     notes: Vec<Note>,
+    keyboards: Keyboards,
+    live: Option<Live>,
+}
+
+/// The keyboards that are read, by their numbers.
+pub type Keyboards = Arc<Guarded<BTreeMap<DeviceId, DeviceInfo>>>;
+
+/// What is shown to those who watch live, while there are any. Nothing of it is kept.
+pub struct Live {
+    ring: Producer<Record>,
+    is_watched: Arc<AtomicBool>,
+}
+
+/// The other end of it.
+pub struct Records {
+    pub ring: Consumer<Record>,
+    pub is_watched: Arc<AtomicBool>,
+}
+
+/// Something that happened.
+#[derive(Clone, Copy, Debug)]
+pub enum Record {
+    Key(KeyEvent),
+    Effect(Effect),
+}
+
+/// Both ends.
+pub fn live() -> (Live, Records) {
+    let (producer, consumer) = RingBuffer::new(MOST_LIVE);
+    let is_watched = Arc::new(AtomicBool::new(false));
+    (Live { ring: producer, is_watched: is_watched.clone() }, Records { ring: consumer, is_watched })
 }
 
 /// Something to be counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 enum Note {
     Event(Time, Motion, Path),
     Hit(Hit),
+    Live(Record),
 }
 
 impl Tap {
     pub fn new(session: Session, metrics: Arc<Metrics>) -> Tap {
         metrics.set_paused(session.is_paused());
-        Tap { session, metrics, notes: Vec::with_capacity(MOST) }
+        let keyboards = Keyboards::default();
+        Tap { session, metrics, notes: Vec::with_capacity(MOST), keyboards, live: None }
+    }
+
+    /// With its keyboards, and what it sees while somebody watches, for others to see.
+    pub fn shown(self, keyboards: Keyboards, live: Live) -> Tap {
+        Tap { keyboards, live: Some(live), ..self }
     }
 
     /// What the event means for the state of things.
     fn note(&self, event: Event<'_>) {
         match event {
-            Event::Connected(..) => self.metrics.keyboard_connected(),
-            Event::Disconnected(..) => self.metrics.keyboard_gone(),
+            Event::Connected(id, info) => {
+                self.metrics.keyboard_connected();
+                self.keyboards.with(|known| known.insert(id, info.clone()));
+            }
+            Event::Disconnected(_, id) => {
+                self.metrics.keyboard_gone();
+                self.keyboards.with(|known| known.remove(&id));
+            }
             Event::Ready => self.metrics.set_ready(),
             Event::Woken(_) => self.metrics.session_answers(),
-            Event::Interrupted(_, Interruption::Left) => self.metrics.set_away(true),
-            Event::Interrupted(_, Interruption::Returned) => self.metrics.set_away(false),
-            Event::Interrupted(..) | Event::Refused(..) | Event::Key(_) | Event::Deadline(_) => {}
+            Event::Interrupted(_, why) => {
+                self.metrics.count_interruption(why);
+                match why {
+                    Interruption::Left => self.metrics.set_away(true),
+                    Interruption::Returned => self.metrics.set_away(false),
+                    _ => {}
+                }
+            }
+            Event::Refused(..) | Event::Key(_) | Event::Deadline(_) => {}
             Event::Focus(..) | Event::Stopping(_) => {}
         }
         self.metrics.set_paused(self.session.is_paused());
+        self.metrics.set_keymap_in_force(self.session.keymap_in_force());
     }
 }
 
@@ -60,17 +118,21 @@ impl Handler for Tap {
     }
 
     fn handle(&mut self, event: Event<'_>, effects: &mut dyn Effects) -> Next {
-        self.metrics.session_begins();
         let key = match event {
             Event::Key(key) => Some(key),
             _ => None,
         };
+        let is_watched = self.live.as_ref().is_some_and(|live| live.is_watched.load(Ordering::Relaxed));
+        let _busy = Busy::new(&self.metrics);
+        let notes = &mut self.notes;
         let mut seen =
-            Seen { effects, key, passed: false, answered: false, swallowed: false, notes: &mut self.notes };
+            Seen { effects, key, passed: false, answered: false, swallowed: false, is_watched, notes };
+        if let Some(key) = key {
+            seen.show(Record::Key(key));
+        }
         let next = self.session.handle(event, &mut seen);
         seen.finish();
         self.note(event);
-        self.metrics.session_is_done();
         next
     }
 
@@ -82,8 +144,28 @@ impl Handler for Tap {
                     self.metrics.measure(now.micros().saturating_sub(time.micros()));
                 }
                 Note::Hit(hit) => self.metrics.count_hit(hit),
+                Note::Live(record) => {
+                    // Who looks too seldom misses something.
+                    let _ = self.live.as_mut().map(|live| live.ring.push(record));
+                }
             }
         }
+    }
+}
+
+/// While it lives, the session is at work; also where that ends in a panic.
+struct Busy<'a>(&'a Metrics);
+
+impl Busy<'_> {
+    fn new(metrics: &Metrics) -> Busy<'_> {
+        metrics.session_begins();
+        Busy(metrics)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.session_is_done();
     }
 }
 
@@ -95,6 +177,7 @@ struct Seen<'a> {
     answered: bool,
     /// The key is mapped to nothing.
     swallowed: bool,
+    is_watched: bool,
     notes: &'a mut Vec<Note>,
 }
 
@@ -102,6 +185,12 @@ impl Seen<'_> {
     fn keep(&mut self, note: Note) {
         if self.notes.len() < MOST {
             self.notes.push(note);
+        }
+    }
+
+    fn show(&mut self, record: Record) {
+        if self.is_watched {
+            self.keep(Note::Live(record));
         }
     }
 
@@ -125,6 +214,7 @@ impl Effects for Seen<'_> {
             effect.cause.mapping.is_none()
                 && (effect.cause.key, effect.key, effect.motion) == (key.key, key.key, key.motion)
         });
+        self.show(Record::Effect(effect));
         self.effects.push(effect);
     }
 

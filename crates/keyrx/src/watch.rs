@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -48,11 +49,17 @@ pub enum Change {
 impl Watch {
     /// `hint` is called, on a thread of the watcher's, whenever something happens near the files.
     pub fn new(hint: impl Fn(Event) + Send + 'static) -> Result<Watch> {
-        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| match event {
-            Ok(event) if event.kind.is_access() => {}
-            Ok(event) => hint(event),
-            // The queue ran over, or a watch was lost: anything may have happened.
-            Err(_) => hint(Event::new(notify::EventKind::Other)),
+        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            let event = match event {
+                Ok(event) if event.kind.is_access() => return,
+                Ok(event) => event,
+                // The queue ran over, or a watch was lost: anything may have happened.
+                Err(_) => Event::new(notify::EventKind::Other),
+            };
+            // The watcher's thread outlives a mistake of ours, which has been told by then.
+            if catch_unwind(AssertUnwindSafe(|| hint(event))).is_err() {
+                hint(Event::new(notify::EventKind::Other));
+            }
         });
         Ok(Watch {
             watcher: watcher.context("the keymap's files cannot be watched")?,

@@ -57,6 +57,24 @@ pub enum Interruption {
     LetGo,
 }
 
+impl Interruption {
+    /// How many there are; their numbers are below this.
+    pub const COUNT: usize = 9;
+
+    /// All of them, in the order of their numbers, with the names that operators know.
+    pub const ALL: [(Interruption, &str); Interruption::COUNT] = [
+        (Interruption::Left, "left"),
+        (Interruption::Returned, "returned"),
+        (Interruption::Suspended, "suspended"),
+        (Interruption::Resumed, "resumed"),
+        (Interruption::HookLost, "hook_lost"),
+        (Interruption::HookSlow, "hook_slow"),
+        (Interruption::OutputStuck, "output_stuck"),
+        (Interruption::Failed, "failed"),
+        (Interruption::LetGo, "let_go"),
+    ];
+}
+
 impl fmt::Display for Interruption {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

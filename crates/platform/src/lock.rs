@@ -40,6 +40,13 @@ impl<T> Guarded<T> {
     }
 }
 
+/// What a panic has left half changed begins anew.
+impl<T: Default> Default for Guarded<T> {
+    fn default() -> Guarded<T> {
+        Guarded::new(T::default(), |value| *value = T::default())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -23,11 +23,11 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 
-use keyrx_platform::lock::Guarded;
 use crate::log_file::{Limits, LogFile};
 use crate::metrics::Metrics;
 use crate::threads::{Stop, Threads};
 use crate::timestamp::Timestamp;
+use keyrx_platform::lock::Guarded;
 
 /// The name under which log lines of all versions are known.
 const SERVICE: &str = "keyrx_daemon";
@@ -122,10 +122,22 @@ impl Logging {
     }
 }
 
-/// Says what is worth a line.
+/// Says what is worth a line, and shows the last ones.
+#[derive(Clone)]
 pub struct LogSwitch(Arc<Logger>);
 
 impl LogSwitch {
+    /// How many lines wait to be written.
+    pub fn waiting(&self) -> u64 {
+        self.0.ring.with(|ring| ring.next.saturating_sub(ring.written))
+    }
+
+    /// The last lines from a number on, as JSON, and the number of the next one.
+    pub fn lines(&self, after: u64) -> (u64, Vec<String>) {
+        let (next, lines) = self.0.ring.with(|ring| (ring.next, ring.from(after)));
+        (next, lines.iter().map(|line| line.json.clone()).collect())
+    }
+
     /// Whether this is another level than before.
     pub fn set_level(&self, level: LogLevel) -> bool {
         self.0.level.swap(level as u8, Ordering::Relaxed) != level as u8

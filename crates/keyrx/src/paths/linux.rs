@@ -2,9 +2,9 @@
 //! no home.
 
 use std::ffi::OsString;
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, OpenOptions};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 const MACHINE_CONFIG: &str = "/etc/keyrx";
@@ -40,6 +40,13 @@ pub fn state_dir(variable: Variable<'_>) -> PathBuf {
 /// Makes a directory that is nobody else's business.
 pub fn create(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Makes a file that is to be created one that nobody else can read; for a service of the system, whose directories
+/// are made for it, whoever is in its group can.
+pub fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    let is_service = std::env::var_os("STATE_DIRECTORY").is_some();
+    options.mode(if is_service { 0o640 } else { 0o600 })
 }
 
 fn directory(variable: Variable<'_>, name: &str) -> Option<PathBuf> {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 #[cfg_attr(windows, path = "windows.rs")]
 mod system;
 
-pub use system::{create, session};
+pub use system::{create, private, session};
 
 /// The directories that a command may be told to use instead of the usual ones.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -41,6 +41,11 @@ impl Paths {
         Paths { configs, state: directories.state_dir.as_ref().map_or_else(usual, absolute) }
     }
 
+    /// The directories of settings and profiles, the most important first.
+    pub fn configs(&self) -> &[PathBuf] {
+        &self.configs
+    }
+
     /// The settings files there may be, the most important first.
     pub fn settings(&self) -> impl Iterator<Item = PathBuf> {
         self.configs.iter().map(|path| path.join("keyrx.toml"))
@@ -52,6 +57,10 @@ impl Paths {
 
     pub fn state(&self) -> PathBuf {
         self.state.join("state")
+    }
+
+    pub fn token(&self) -> PathBuf {
+        self.state.join("token")
     }
 
     pub fn log(&self) -> PathBuf {

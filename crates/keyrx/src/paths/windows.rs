@@ -1,6 +1,7 @@
 //! The directories of a user's programs; those of all users for whoever has none.
 
 use std::ffi::OsString;
+use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +24,12 @@ pub fn state_dir(variable: Variable<'_>) -> PathBuf {
 /// Makes a directory. It belongs to those whom its parent belongs to.
 pub fn create(path: &Path) -> io::Result<()> {
     std::fs::create_dir_all(path)
+}
+
+/// Makes a file that is to be created one that nobody else can read. On Windows it has the rights of its directory,
+/// which is the user's alone.
+pub fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    options
 }
 
 fn machine(variable: Variable<'_>) -> PathBuf {

@@ -5,6 +5,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 
 use keyrx_engine::{Key, Motion, Time};
 use rustix::fs::{Mode, OFlags};
@@ -20,10 +21,12 @@ use super::uinput::Leds;
 /// How many records are read at once: as many as the kernel's queue of a keyboard holds.
 const BATCH: usize = 64;
 
+pub const EVIOCGRAB: u32 = opcode::write::<i32>(b'E', 0x90);
+
 /// An open keyboard.
 #[derive(Debug)]
 pub struct Keyboard {
-    fd: OwnedFd,
+    fd: Arc<OwnedFd>,
     told: Told,
 }
 
@@ -46,7 +49,7 @@ impl Keyboard {
         const EVIOCSCLOCKID: u32 = opcode::write::<i32>(b'E', 0xa0);
         // SAFETY: EVIOCSCLOCKID reads one int through the pointer, which `Setter` owns for the call.
         unsafe { ioctl(&fd, Setter::<EVIOCSCLOCKID, i32>::new(ClockId::Monotonic as i32))? };
-        Ok(Keyboard { fd, told: Told::default() })
+        Ok(Keyboard { fd: Arc::new(fd), told: Told::default() })
     }
 
     /// Takes the keyboard for us alone, unless a key is down: then it answers `false`, and wants to be tried again
@@ -114,6 +117,19 @@ impl Keyboard {
         }
     }
 
+    /// Tells of the releases that were lost while keys could move unseen. A key that went down is not told of: nobody
+    /// would know what it was meant for.
+    pub fn find_releases(&mut self, mut tell: impl FnMut(Key)) -> Result<()> {
+        let down = self.keys_down()?;
+        self.told.find_releases(down, |code| keycodes::key(code).into_iter().for_each(&mut tell));
+        Ok(())
+    }
+
+    /// Its file, for those who may have to let it go.
+    pub fn file(&self) -> &Arc<OwnedFd> {
+        &self.fd
+    }
+
     /// Lights its LEDs; it ignores any that it has not.
     pub fn set_leds(&self, leds: Leds) -> Result<()> {
         self.write(leds.known.iter().map(|led| Record::new(EV_LED, led, leds.on.has(led).into())))
@@ -130,7 +146,6 @@ impl Keyboard {
     }
 
     fn grab(&self, on: bool) -> Result<()> {
-        const EVIOCGRAB: u32 = opcode::write::<i32>(b'E', 0x90);
         // SAFETY: EVIOCGRAB takes an integer, and any.
         unsafe { ioctl(&self.fd, IntegerSetter::<EVIOCGRAB>::new_usize(on.into())) }
     }
@@ -174,6 +189,15 @@ impl Told {
         }
     }
 
+    /// Tells of the keys that have come up, and of no others.
+    fn find_releases(&mut self, down: Bits, mut tell: impl FnMut(u16)) {
+        let up = self.0.without(down).collect::<Vec<_>>();
+        for code in up {
+            tell(code);
+            self.0.set(code, false);
+        }
+    }
+
     /// Tells how the keys got to be as they are: what was lost, releases first.
     fn resync(&mut self, down: Bits, mut tell: impl FnMut(u16, Motion)) {
         self.0.without(down).for_each(|code| tell(code, Motion::Release));
@@ -193,6 +217,19 @@ mod tests {
         let motions = values.map(|value| told.accept(30, value));
         let (press, repeat, release) = (Some(Motion::Press), Some(Motion::Repeat), Some(Motion::Release));
         assert_eq!(motions, [None, None, press, None, repeat, release, None, None, None]);
+    }
+
+    #[test]
+    fn after_a_time_unseen_only_releases_are_told() {
+        let mut told = Told::default();
+        [30, 31].iter().for_each(|code| _ = told.accept(*code, 1));
+        let mut down = Bits::default();
+        [31, 32].iter().for_each(|code| down.set(*code, true));
+        let mut up = Vec::new();
+        told.find_releases(down, |code| up.push(code));
+        assert_eq!(up, [30]);
+        assert_eq!(told.accept(32, 0), None, "nobody knows of its press");
+        assert_eq!([told.accept(30, 1), told.accept(31, 0)], [Some(Motion::Press), Some(Motion::Release)]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::thread;
 use std::time::Duration;
 
-use keyrx_engine::{DeviceId, KeyEvent, Time};
+use keyrx_engine::{DeviceId, KeyEvent, Motion, Time};
 use rustix::event::epoll;
 use rustix::fs::inotify;
 use rustix::io::Errno;
@@ -29,7 +29,7 @@ pub use devices::list;
 pub use examination::examine;
 pub use waker::Waker;
 
-use crate::{Device, Error, Event, Handler, Next, Options};
+use crate::{Device, Error, Event, Handler, Interruption, Next, Options};
 use keyboard::{Keyboard, Moved};
 use uinput::Output;
 
@@ -46,6 +46,9 @@ const UNTIL_OPENED: Duration = Duration::from_millis(100);
 /// (evdev answers ENODEV before it looks into the queue).
 const UNTIL_READ: Duration = Duration::from_millis(50);
 
+/// Shorter is no sleep.
+const SLEEP_MICROS: u64 = 500_000;
+
 /// Reads the keyboards that `handler` wants, and does with their keys what it says, until it says stop.
 ///
 /// An error means that nothing is read any more: the keyboards work as they do without keyrx.
@@ -54,12 +57,15 @@ pub fn run(handler: &mut dyn Handler, waker: &Waker, options: &Options) -> Resul
     thread::sleep(UNTIL_OPENED);
     this.look_around()?;
     loop {
-        this.tell_ready();
-        this.output.flush()?;
+        let lived = this.live();
+        if !waker.take_let_go() {
+            lived?;
+            break;
+        }
+        this.take_again()?;
         if this.stopped {
             break;
         }
-        this.turn(waker)?;
     }
     this.tell(Event::Stopping(now()));
     this.output.flush()?;
@@ -73,6 +79,7 @@ struct Loop<'a> {
     slots: Vec<Option<Slot>>,
     output: Output,
     handler: &'a mut dyn Handler,
+    waker: &'a Waker,
     options: &'a Options,
     epoll: OwnedFd,
     inotify: OwnedFd,
@@ -85,6 +92,8 @@ struct Loop<'a> {
     is_ready: bool,
     /// What has been read and is to be told.
     heard: Vec<Heard>,
+    /// By how much the clock that goes on while the machine sleeps is ahead of the one that does not.
+    lead: u64,
 }
 
 /// A keyboard that may be read. Its place in `Loop::slots` is its `DeviceId`.
@@ -131,9 +140,10 @@ const READY: usize = 32;
 type ReadyBuffer = [MaybeUninit<epoll::Event>; READY];
 
 impl<'a> Loop<'a> {
-    fn new(handler: &'a mut dyn Handler, waker: &Waker, options: &'a Options) -> Result<Loop<'a>, Error> {
+    fn new(handler: &'a mut dyn Handler, waker: &'a Waker, options: &'a Options) -> Result<Loop<'a>, Error> {
         // First: it must be known that keys can be sent. It also sees to it that /dev/input is there to be watched.
         let output = Output::create()?;
+        waker.holds_output(output.files());
         let epoll = system("make an epoll", epoll::create(epoll::CreateFlags::CLOEXEC))?;
         let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
         let inotify = system("make an inotify", inotify::init(flags))?;
@@ -149,6 +159,7 @@ impl<'a> Loop<'a> {
             slots: Vec::new(),
             output,
             handler,
+            waker,
             options,
             epoll,
             inotify,
@@ -157,7 +168,39 @@ impl<'a> Loop<'a> {
             stopped: false,
             is_ready: false,
             heard: Vec::new(),
+            lead: lead(),
         })
+    }
+
+    /// Does what there is to do until the handler says stop, or the keyboards were let go.
+    fn live(&mut self) -> Result<(), Error> {
+        loop {
+            self.tell_ready();
+            self.output.flush()?;
+            if self.stopped || self.waker.was_let_go() {
+                return Ok(());
+            }
+            self.turn()?;
+        }
+    }
+
+    /// After the keyboards were let go: makes everything anew, and tells what there was as gone. What the handler
+    /// releases has come up by itself.
+    fn take_again(&mut self) -> Result<(), Error> {
+        let is_read = |slot: &Option<Slot>| matches!(slot, Some(Slot { stage: Stage::Reading(_), .. }));
+        let read = (0..).zip(&self.slots).filter(|(_, slot)| is_read(slot)).map(|(number, _)| number);
+        let read = read.collect::<Vec<u16>>();
+        self.slots.clear();
+        self.heard.clear();
+        for number in read {
+            self.tell(Event::Disconnected(now(), DeviceId(number)));
+        }
+        self.tell(Event::Interrupted(now(), Interruption::LetGo));
+        self.output = Output::create()?;
+        self.waker.holds_output(self.output.files());
+        listen(&self.epoll, &self.output, OUTPUT)?;
+        thread::sleep(UNTIL_OPENED);
+        self.rescan()
     }
 
     /// Takes up every keyboard there is. If we have rights to none of those that are wanted, that is an error: it
@@ -182,10 +225,11 @@ impl<'a> Loop<'a> {
     }
 
     /// Sleeps until there is something to do, and does it.
-    fn turn(&mut self, waker: &Waker) -> Result<(), Error> {
+    fn turn(&mut self) -> Result<(), Error> {
         let mut buffer = [const { MaybeUninit::uninit() }; READY];
         let moment = if self.heard.is_empty() { self.next_moment() } else { Some(Time::ZERO) };
         let ready = self.wait(&mut buffer, moment)?;
+        self.see_whether_it_slept();
         self.listen_to(ready);
         if ready.is_empty() && self.heard.is_empty() {
             self.time_has_come();
@@ -199,7 +243,7 @@ impl<'a> Loop<'a> {
                 OUTPUT => self.pass_leds()?,
                 INOTIFY => self.follow_devices()?,
                 WAKER => {
-                    waker.clear();
+                    self.waker.clear();
                     self.wake();
                 }
                 _ => {}
@@ -423,6 +467,7 @@ impl<'a> Loop<'a> {
         match keyboard.take(now >= until) {
             Ok(true) => {
                 let _ = keyboard.set_leds(self.output.leds());
+                self.waker.holds_keyboard(keyboard.file());
                 slot.stage = Stage::Reading(keyboard);
                 slot.is_refusal_known = false;
                 let info = slot.device.info.clone();
@@ -463,6 +508,27 @@ impl<'a> Loop<'a> {
     }
 
     // ---- time, and other threads ----
+
+    /// The machine may have slept, with keys moving unseen: everything is released, and keys that have come up
+    /// meanwhile are known to be up.
+    fn see_whether_it_slept(&mut self) {
+        let before = mem::replace(&mut self.lead, lead());
+        if !has_slept(before, self.lead) && !self.waker.take_pretended_sleep() {
+            return;
+        }
+        self.tell(Event::Interrupted(now(), Interruption::Resumed));
+        let mut up = Vec::new();
+        for (slot, number) in self.slots.iter_mut().zip(0..) {
+            if let Some(Slot { stage: Stage::Reading(keyboard), .. }) = slot {
+                // A keyboard that fails here is gone, which reading it will tell.
+                let _ = keyboard.find_releases(|key| up.push((number, key)));
+            }
+        }
+        for (number, key) in up {
+            let device = DeviceId(number);
+            self.tell(Event::Key(KeyEvent { time: now(), device, key, motion: Motion::Release }));
+        }
+    }
 
     fn wake(&mut self) {
         self.tell(Event::Woken(now()));
@@ -532,6 +598,18 @@ fn now() -> Time {
     Time::from_micros(seconds.saturating_mul(1_000_000).saturating_add(nanos / 1000))
 }
 
+/// By how many microseconds the clock that counts sleep is ahead of the one that does not.
+fn lead() -> u64 {
+    let boot = clock_gettime(ClockId::Boottime);
+    let boot = (boot.tv_sec as u64).saturating_mul(1_000_000).saturating_add(boot.tv_nsec as u64 / 1000);
+    boot.saturating_sub(now().micros())
+}
+
+/// Whether the machine slept between two readings of the lead. Readings differ by what lies between two calls.
+fn has_slept(before: u64, after: u64) -> bool {
+    after.saturating_sub(before) > SLEEP_MICROS
+}
+
 fn listen(epoll: &OwnedFd, fd: impl AsFd, number: u64) -> Result<(), Error> {
     system("listen", epoll::add(epoll, fd, epoll::EventData::new_u64(number), epoll::EventFlags::IN))
 }
@@ -561,6 +639,13 @@ mod tests {
     fn keys_of_several_keyboards_are_told_in_the_order_in_which_they_moved() {
         check(&[(5, 0), (9, 0), (3, 1), (7, 1)], 9, &[(3, 1), (5, 0), (7, 1), (9, 0)], &[]);
         check(&[(5, 1), (5, 0), (5, 1)], 5, &[(5, 1), (5, 0), (5, 1)], &[]);
+    }
+
+    #[test]
+    fn a_machine_has_slept_when_its_clocks_drift_apart() {
+        assert!(has_slept(1_000, 60_000_000));
+        assert!(!has_slept(1_000, 1_400) && !has_slept(1_400, 1_000));
+        assert!(!has_slept(lead(), lead()));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 
 use keyrx_engine::{Effect, Effects, Motion};
 use rustix::fs::{Mode, OFlags};
@@ -37,8 +38,8 @@ const LEDS: u16 = 11;
 /// Our devices, and what is to be written to them.
 #[derive(Debug)]
 pub struct Output {
-    keyboard: OwnedFd,
-    pointer: OwnedFd,
+    keyboard: Arc<OwnedFd>,
+    pointer: Arc<OwnedFd>,
     leds: Leds,
     buffer: [u8; BUFFER],
     filled: usize,
@@ -75,8 +76,8 @@ impl Output {
             })
         };
         Ok(Output {
-            keyboard: made(create_keyboard())?,
-            pointer: made(create_pointer())?,
+            keyboard: Arc::new(made(create_keyboard())?),
+            pointer: Arc::new(made(create_pointer())?),
             leds: Leds::default(),
             buffer: [0; BUFFER],
             filled: 0,
@@ -126,6 +127,11 @@ impl Output {
             Err(error) => return Err(Error::OutputFailed(error.into())),
         }
         Ok(self.leds)
+    }
+
+    /// Its files, for those who may have to let it go.
+    pub fn files(&self) -> [&Arc<OwnedFd>; 2] {
+        [&self.keyboard, &self.pointer]
     }
 
     /// The LEDs as they were read last.
@@ -209,6 +215,7 @@ fn open() -> rustix::io::Result<OwnedFd> {
 
 // From the kernel's `uinput.h`.
 const UI_DEV_CREATE: Opcode = opcode::none(b'U', 1);
+pub const UI_DEV_DESTROY: Opcode = opcode::none(b'U', 2);
 const UI_DEV_SETUP: Opcode = opcode::write::<Setup>(b'U', 3);
 const UI_SET_EVBIT: Opcode = opcode::write::<i32>(b'U', 100);
 const UI_SET_KEYBIT: Opcode = opcode::write::<i32>(b'U', 101);

@@ -190,9 +190,8 @@ pub fn run(handler: &mut dyn Handler, stage: &Stage) -> Result<(), Error> {
                     keyboards.push((name, device));
                     device
                 });
-                let at = |moment: &Moment| {
-                    Time::from_micros(begin.micros().saturating_add(moment.time.micros()))
-                };
+                let at =
+                    |moment: &Moment| Time::from_micros(begin.micros().saturating_add(moment.time.micros()));
                 due.extend(moments.into_iter().map(|moment| Due { time: at(&moment), device, moment }));
                 due.make_contiguous().sort_by_key(|due| due.time);
             }

@@ -1,0 +1,319 @@
+//! Who may ask for what.
+//!
+//! Everything is for programs on this machine that address it by a name of this machine: a page of another origin, or
+//! one whose name was pointed here, is turned away whatever it asks for. All but health and metrics is for who has the
+//! token, which only the user can read, or a session that was begun with it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, Method, Uri};
+use keyrx_platform::lock::Guarded;
+
+use crate::paths;
+
+/// How long a session lasts, and how long a code is good with which one is begun.
+const SESSION: Duration = Duration::from_secs(12 * 60 * 60);
+const CODE: Duration = Duration::from_secs(60);
+
+/// So many of each are known; of more the oldest is forgotten.
+const MOST: usize = 32;
+
+/// The name of the cookie.
+pub const COOKIE_NAME: &str = "keyrx";
+
+/// By what names this machine may be addressed.
+const NAMES: [&str; 3] = ["127.0.0.1", "localhost", "[::1]"];
+
+pub struct Access {
+    /// `None`: nobody has it.
+    token: Option<String>,
+    passes: Guarded<Passes>,
+}
+
+#[derive(Default)]
+struct Passes {
+    sessions: Vec<Pass>,
+    codes: Vec<Pass>,
+}
+
+/// A secret that is good for a while.
+struct Pass {
+    secret: String,
+    until: Instant,
+}
+
+/// Why a request is turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// It was sent to a name that is none of this machine's.
+    Host,
+    /// A page of another origin asks.
+    Origin,
+    /// It has no token, or not the right one.
+    Token,
+}
+
+impl Access {
+    /// The token in a file, which is made if it is not there.
+    pub fn new(path: PathBuf) -> Access {
+        let token = match read_token(&path) {
+            Some(token) => Ok(token),
+            None => make_token(&path),
+        };
+        let token = token.inspect_err(|error| {
+            tracing::warn!(
+                event = "token_unusable",
+                path = %path.display(),
+                error = %error,
+                "no command and no page can be let in: the token cannot be kept in {}: {error}",
+                path.display()
+            );
+        });
+        Access { token: token.ok(), passes: Guarded::new(Passes::default(), |_| {}) }
+    }
+
+    /// Whether a request comes from this machine and for it.
+    pub fn is_ours(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Denied> {
+        let mut hosts = headers.get_all(HOST).iter();
+        let host = match (hosts.next(), hosts.next()) {
+            (Some(host), None) => host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()),
+            _ => None,
+        };
+        let host = host.filter(is_name).ok_or(Denied::Host)?;
+        if uri.authority().is_some_and(|named| *named != host) {
+            return Err(Denied::Host);
+        }
+        for origin in headers.get_all(ORIGIN) {
+            let origin = origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://"));
+            let origin = origin.and_then(|origin| origin.parse::<Authority>().ok());
+            // The port, too: another server on this machine is another origin.
+            if origin.filter(|origin| is_name(origin) && origin.port_u16() == host.port_u16()).is_none() {
+                return Err(Denied::Origin);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a request has the token, or is of a session. A session is for pages: what it changes something with
+    /// says its origin, as all browsers do.
+    pub fn is_known(&self, method: &Method, headers: &HeaderMap, now: Instant) -> Result<(), Denied> {
+        if let Some(said) = headers.get(AUTHORIZATION) {
+            let said = said.to_str().ok().and_then(|said| said.strip_prefix("Bearer "));
+            let is_right = said.zip(self.token.as_ref()).is_some_and(|(said, token)| is_same(said, token));
+            return if is_right { Ok(()) } else { Err(Denied::Token) };
+        }
+        let is_safe = matches!(*method, Method::GET | Method::HEAD);
+        let session = cookie(headers).filter(|_| is_safe || headers.contains_key(ORIGIN));
+        let is_known = session.is_some_and(|session| {
+            self.passes.with(|passes| {
+                passes.sessions.retain(|pass| pass.until > now);
+                passes.sessions.iter().any(|pass| is_same(&session, &pass.secret))
+            })
+        });
+        if is_known { Ok(()) } else { Err(Denied::Token) }
+    }
+
+    /// A code, with which a session can be begun, once and soon.
+    pub fn code(&self, now: Instant) -> Option<String> {
+        self.passes.with(|passes| give(&mut passes.codes, now, CODE))
+    }
+
+    /// Begins a session; `None` if the code is not, or no longer, good.
+    pub fn begin_session(&self, code: &str, now: Instant) -> Option<String> {
+        self.passes.with(|passes| {
+            passes.codes.retain(|pass| pass.until > now);
+            let place = passes.codes.iter().position(|pass| is_same(code, &pass.secret))?;
+            passes.codes.remove(place);
+            give(&mut passes.sessions, now, SESSION)
+        })
+    }
+}
+
+fn give(passes: &mut Vec<Pass>, now: Instant, term: Duration) -> Option<String> {
+    let secret = secret().ok()?;
+    passes.retain(|pass| pass.until > now);
+    if passes.len() >= MOST {
+        passes.remove(0);
+    }
+    passes.push(Pass { secret: secret.clone(), until: now.checked_add(term)? });
+    Some(secret)
+}
+
+fn is_name(authority: &Authority) -> bool {
+    // No user before it, and a port that is one.
+    let host = authority.host();
+    let rest = authority.as_str().strip_prefix(host).unwrap_or("@");
+    let is_port = rest.is_empty() || rest.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
+    is_port && NAMES.iter().any(|name| host.eq_ignore_ascii_case(name))
+}
+
+fn cookie(headers: &HeaderMap) -> Option<String> {
+    let cookies = headers.get_all(COOKIE).iter().filter_map(|cookies| cookies.to_str().ok());
+    let mut pairs =
+        cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, _)| *name == COOKIE_NAME).map(|(_, value)| value.to_owned())
+}
+
+/// Whether a secret is the right one, in a time that does not depend on how much of it is.
+fn is_same(said: &str, secret: &str) -> bool {
+    let differences = said.bytes().zip(secret.bytes()).fold(0, |all, (one, other)| all | (one ^ other));
+    said.len() == secret.len() && differences == 0
+}
+
+/// 32 random bytes, in hexadecimal digits.
+fn secret() -> io::Result<String> {
+    let mut bytes = [0_u8; 32];
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The token in a file; `None` if there is none.
+pub fn read_token(path: &Path) -> Option<String> {
+    let mut text = String::new();
+    File::open(path).ok()?.take(100).read_to_string(&mut text).ok()?;
+    let token = text.trim();
+    (token.len() == 64 && token.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| token.to_owned())
+}
+
+/// A new token, which only the user can read, or whoever else is to.
+fn make_token(path: &Path) -> io::Result<String> {
+    let token = secret()?;
+    // What is in the way may be a link to somewhere else, or readable by others.
+    let _ = fs::remove_file(path);
+    let mut options = OpenOptions::new();
+    let mut file = paths::private(options.write(true).create_new(true)).open(path)?;
+    file.write_all(format!("{token}\n").as_bytes())?;
+    Ok(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+    use crate::testing::directory;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let pair = |(name, value): &(&'static str, &str)| {
+            ((*name).parse().unwrap(), HeaderValue::from_str(value).unwrap())
+        };
+        HeaderMap::from_iter(pairs.iter().map(pair))
+    }
+
+    fn access(test: &str) -> Access {
+        Access::new(directory(test).join("token"))
+    }
+
+    #[test]
+    fn only_names_of_this_machine_and_its_own_pages_are_served() {
+        let access = access("access-names");
+        let check = |host: &str, origin: Option<&str>| {
+            let mut pairs = vec![("host", host)];
+            pairs.extend(origin.map(|origin| ("origin", origin)));
+            access.is_ours(&Uri::from_static("/health"), &headers(&pairs))
+        };
+        for host in ["127.0.0.1:9867", "localhost:9867", "LOCALHOST", "[::1]:9867"] {
+            assert_eq!(check(host, None), Ok(()), "{host}");
+        }
+        let wrong = [
+            "evil.example:9867",
+            "127.0.0.1.evil.example",
+            "localhost.evil.example:9867",
+            "me@localhost:9867",
+            "localhost:99999",
+            "192.168.0.1:9867",
+            "0.0.0.0:9867",
+            "[::]:9867",
+            "",
+        ];
+        for host in wrong {
+            assert_eq!(check(host, None), Err(Denied::Host), "{host}");
+        }
+        assert_eq!(check("127.0.0.1:9867", Some("http://localhost:9867")), Ok(()));
+        let foreign = [
+            "http://evil.example",
+            "null",
+            "https://127.0.0.1:9867",
+            "http://127.0.0.1:8080",
+            "http://127.0.0.1",
+            "",
+        ];
+        for origin in foreign {
+            assert_eq!(check("127.0.0.1:9867", Some(origin)), Err(Denied::Origin), "{origin}");
+        }
+        let none = access.is_ours(&Uri::from_static("/health"), &HeaderMap::new());
+        let absolute = Uri::from_static("http://evil.example/health");
+        let two = access.is_ours(&absolute, &headers(&[("host", "127.0.0.1:9867")]));
+        assert_eq!((none, two), (Err(Denied::Host), Err(Denied::Host)));
+    }
+
+    #[test]
+    fn the_token_lets_in_and_nothing_like_it() {
+        let path = directory("access-token").join("token");
+        let access = Access::new(path.clone());
+        let token = read_token(&path).unwrap();
+        let known = |value: &str| {
+            access.is_known(&Method::POST, &headers(&[("authorization", value)]), Instant::now())
+        };
+        assert_eq!(known(&format!("Bearer {token}")), Ok(()));
+        let mut other = token.clone();
+        other.replace_range(..1, if token.starts_with('0') { "1" } else { "0" });
+        for wrong in [&token, &format!("Bearer {other}"), &format!("Bearer {token}0"), "Bearer ", ""] {
+            assert_eq!(known(wrong), Err(Denied::Token), "{wrong}");
+        }
+        assert_eq!(access.is_known(&Method::GET, &HeaderMap::new(), Instant::now()), Err(Denied::Token));
+        assert_eq!(read_token(&path), Some(token.clone()));
+        drop(access);
+        assert_eq!(Access::new(path.clone()).token, Some(token), "a restart keeps it");
+        fs::write(&path, "short").unwrap();
+        assert!(Access::new(path).token.is_some_and(|new| new.len() == 64));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn only_the_user_can_read_the_token() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let path = directory("access-mode").join("token");
+        fs::write(&path, "of somebody else").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        drop(Access::new(path.clone()));
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_code_begins_one_session_and_both_come_to_an_end() {
+        let access = access("access-session");
+        let now = Instant::now();
+        let later = |term: Duration| now.checked_add(term).unwrap();
+        let code = access.code(now).unwrap();
+        assert_eq!(access.begin_session("wrong", now), None);
+        let session = access.begin_session(&code, now).unwrap();
+        assert_eq!(access.begin_session(&code, now), None, "a second time");
+        let code = access.code(now).unwrap();
+        assert_eq!(access.begin_session(&code, later(CODE)), None, "too late");
+        let cookie = format!("a=b; keyrx={session}");
+        let known = |method, pairs: &[_], now| access.is_known(&method, &headers(pairs), now);
+        let with_origin = [("cookie", cookie.as_str()), ("origin", "http://127.0.0.1:9867")];
+        assert_eq!(known(Method::GET, &with_origin[..1], now), Ok(()));
+        assert_eq!(known(Method::POST, &with_origin, now), Ok(()));
+        assert_eq!(known(Method::POST, &with_origin[..1], now), Err(Denied::Token), "a form of another page");
+        assert_eq!(known(Method::GET, &with_origin, later(SESSION)), Err(Denied::Token));
+    }
+
+    #[test]
+    fn what_is_given_out_is_limited() {
+        let access = access("access-limit");
+        let now = Instant::now();
+        let first = access.code(now).unwrap();
+        for _ in 0..MOST {
+            access.code(now).unwrap();
+        }
+        assert_eq!(access.begin_session(&first, now), None);
+    }
+}
