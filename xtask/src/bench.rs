@@ -71,3 +71,9 @@ fn built() -> Result<PathBuf> {
         said.lines().filter_map(|line| line.split_once("\"executable\":\"")?.1.split('"').next()).next_back();
     Ok(found.context("cargo built no benchmark")?.into())
 }
+
+/// The daemon under load, and its end.
+pub fn daemon() -> Result<bool> {
+    cargo::run(&["bench", "--package", "keyrx", "--bench", "daemon"])?;
+    Ok(true)
+}

@@ -20,6 +20,7 @@ Usage: cargo xtask <COMMAND>
 Commands:
   test [SUBSET...]   set up what is missing and run the tests; without a subset all of them
   bench engine       nanoseconds and instructions that the engine takes for an event
+  bench daemon       how the daemon answers under load, and how it ends
   guest [WORD...]    only the real-input cases whose name contains one of the words
   wine [WORD...]     only the cases under Wine whose name contains one of the words
   dist windows       build what is shipped for Windows; with `--twice` again elsewhere, to compare
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["test", subsets @ ..] => test::run(subsets),
         ["bench", "engine"] => bench::engine(),
+        ["bench", "daemon"] => bench::daemon(),
         ["guest", words @ ..] => say(guest::run(words)),
         ["wine", words @ ..] => say(windows::cases(words)),
         ["dist", "windows"] => say(windows::dist(false)),

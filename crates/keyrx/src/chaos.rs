@@ -21,10 +21,12 @@ pub enum Point {
     Compile,
     /// While the watcher of files tells of a change.
     Watcher,
+    /// When the end has begun.
+    Ending,
 }
 
 /// By point: 0 for no fault, `PANIC`, or so many milliseconds.
-static ARMED: [AtomicU64; 5] = [const { AtomicU64::new(0) }; 5];
+static ARMED: [AtomicU64; 6] = [const { AtomicU64::new(0) }; 6];
 
 const PANIC: u64 = u64::MAX;
 

@@ -239,6 +239,7 @@ impl Control {
         if self.plan.stop_at.is_none() {
             tracing::info!(event = "stopping", "stopping");
             self.daemon.metrics.set_stopping();
+            chaos::strike(Point::Ending);
             self.plan.stop_at = Instant::now().checked_add(DRAIN);
             self.web.send_replace(Phase::Draining);
         }

@@ -178,8 +178,10 @@ pub fn assess(now: Duration, evidence: &Evidence, timestamp: String) -> Report {
         checks.judge("engine", limits(busy, Duration::from_millis(50), Duration::from_millis(500)), || {
             format!("an event has been worked on for {}", seconds(busy))
         });
-    // Another desktop has the keyboards: there is nothing to be read, and nothing wrong with that.
-    let has_keyboards = metrics.keyboards > 0 || metrics.is_away;
+    // Another desktop has the keyboards, or no keymap wants any: then there is nothing to be read, and nothing wrong
+    // with that.
+    let has_keymap = matches!(evidence.keymap, KeymapState::Current | KeymapState::LastGood);
+    let has_keyboards = metrics.keyboards > 0 || metrics.is_away || !has_keymap;
     let devices = match (has_keyboards, metrics.is_ready) {
         (_, false) => checks.add("devices", Status::Degraded, "keyrx is starting"),
         (false, true) => checks.add("devices", Status::Degraded, "there is no keyboard to read"),

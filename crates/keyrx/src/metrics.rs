@@ -103,6 +103,8 @@ pub struct Metrics {
     /// By `Motion`, and in that by `Path`.
     events: Counters<9>,
     hits: Counters<8>,
+    /// What came out, by `Motion`.
+    effects: Counters<3>,
     latency: Counters<BUCKETS>,
     longest: AtomicU64,
     /// The sum of all latencies.
@@ -140,6 +142,7 @@ impl Metrics {
             start: Instant::now(),
             events: Counters::new(),
             hits: Counters::new(),
+            effects: Counters::new(),
             latency: Counters::new(),
             longest: zero(),
             total_latency: zero(),
@@ -193,6 +196,10 @@ impl Metrics {
 
     pub fn count_event(&self, motion: Motion, path: Path) {
         self.events.add(motion as usize * 3 + path as usize, 1);
+    }
+
+    pub fn count_effect(&self, motion: Motion) {
+        self.effects.add(motion as usize, 1);
     }
 
     pub fn count_hit(&self, hit: Hit) {
@@ -321,6 +328,7 @@ impl Metrics {
             at,
             events: Events(self.events.read()),
             hits: self.hits.read(),
+            effects: self.effects.read(),
             latency: Latency {
                 counts: self.latency.read(),
                 longest: read(&self.longest),
@@ -357,6 +365,8 @@ pub struct Snapshot {
     pub events: Events,
     /// By `Hit`.
     pub hits: [u64; 8],
+    /// By `Motion`.
+    pub effects: [u64; 3],
     pub latency: Latency,
     /// Since the start, and in the last five minutes.
     pub errors: u64,
@@ -380,6 +390,14 @@ pub struct Snapshot {
     pub control_at: Duration,
     pub busy_since: Option<Duration>,
     pub called_at: Option<Duration>,
+}
+
+impl Snapshot {
+    /// How many keys are down because of us.
+    pub fn keys_held(&self) -> u64 {
+        let of = |motion| self.effects.get(motion as usize).copied().unwrap_or(0);
+        of(Motion::Press).saturating_sub(of(Motion::Release))
+    }
 }
 
 /// How many events of keys there were.

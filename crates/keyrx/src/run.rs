@@ -319,6 +319,7 @@ fn tell_end(metrics: &Metrics) {
         passed = path(Outcome::Passed),
         mapped = path(Outcome::Mapped),
         dropped = path(Outcome::Dropped),
+        keys_held = all.keys_held(),
         hits = hits.collect::<Vec<_>>().join(", "),
         latency_p50_us = all.latency.within(50),
         latency_p95_us = all.latency.within(95),

@@ -240,22 +240,25 @@ mod tests {
 
     #[test]
     fn every_setting_can_be_set() {
-        let text = "injected = \"map\"\nlog_format = \"json\"\nlog_level = \"debug\"\nmask_key = 0xFF\n";
+        let text =
+            "injected = \"map\"\nlog_format = \"json\"\nlog_level = \"debug\"\nmask_key = 0xFF\nport = 1\n";
         let settings = Said::parse(text).unwrap().settings();
         assert_eq!((settings.log_format, settings.log_level), (LogFormat::Json, LogLevel::Debug));
         assert_eq!((settings.platform.injected, settings.platform.mask_key), (Injected::Map, 0xFF));
+        assert_eq!(settings.port, 1);
         assert!(Said::NAMES.iter().all(|name| text.contains(name)));
     }
 
     #[test]
     fn mistakes_are_told_with_their_place_and_what_would_be_right() {
         wrong("log_levle = \"info\"", 0, &["log_levle", "`log_level`"]);
-        wrong("\ncolour = 1", 1, &["colour", "injected, log_format, log_level, mask_key"]);
+        wrong("\ncolour = 1", 1, &["colour", "injected, log_format, log_level, mask_key, port"]);
         wrong("log_level = 3", 12, &["\"error\" or \"warn\" or \"info\""]);
         wrong("log_level = \"loud\"", 12, &["\"debug\""]);
         wrong("injected = true", 11, &["\"pass\" or \"map\""]);
         wrong("mask_key = 256", 11, &["255"]);
         wrong("mask_key = \"F24\"", 11, &["255"]);
+        wrong("port = 65536", 7, &["65535"]);
         wrong("log_level = \"info", 17, &["expected"]);
         wrong("log_level = \"info\"\nlog_level = \"warn\"", 19, &["duplicate"]);
         assert_eq!(mistakes("a_setting_that_is_none = 1\nmask_key = -1\ninjected = 1\n").len(), 3);

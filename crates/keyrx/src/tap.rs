@@ -125,8 +125,16 @@ impl Handler for Tap {
         let is_watched = self.live.as_ref().is_some_and(|live| live.is_watched.load(Ordering::Relaxed));
         let _busy = Busy::new(&self.metrics);
         let notes = &mut self.notes;
-        let mut seen =
-            Seen { effects, key, passed: false, answered: false, swallowed: false, is_watched, notes };
+        let mut seen = Seen {
+            effects,
+            metrics: &self.metrics,
+            key,
+            passed: false,
+            answered: false,
+            swallowed: false,
+            is_watched,
+            notes,
+        };
         if let Some(key) = key {
             seen.show(Record::Key(key));
         }
@@ -172,6 +180,7 @@ impl Drop for Busy<'_> {
 /// Passes effects on, and sees whether they are the key's own event.
 struct Seen<'a> {
     effects: &'a mut dyn Effects,
+    metrics: &'a Metrics,
     key: Option<KeyEvent>,
     passed: bool,
     answered: bool,
@@ -210,6 +219,7 @@ impl Seen<'_> {
 impl Effects for Seen<'_> {
     fn push(&mut self, effect: Effect) {
         self.answered = true;
+        self.metrics.count_effect(effect.motion);
         self.passed |= self.key.is_some_and(|key| {
             effect.cause.mapping.is_none()
                 && (effect.cause.key, effect.key, effect.motion) == (key.key, key.key, key.motion)

@@ -173,6 +173,7 @@ impl Server {
             }
             tokio::time::sleep(LOOK).await;
         }
+        self.forget_health();
         Ok(())
     }
 

@@ -71,6 +71,8 @@ fn families(server: &Server) -> Vec<Family> {
     });
     let hits =
         Hit::ALL.iter().zip(all.hits).map(|((_, kind), count)| sample(&[("kind", kind)], count as f64));
+    let effects = MOTIONS.iter().zip(all.effects);
+    let effects = effects.map(|((_, kind), count)| sample(&[("kind", kind)], count as f64));
     let interruptions = Interruption::ALL.iter().zip(all.interruptions);
     let interruptions = interruptions.map(|((_, reason), count)| sample(&[("reason", reason)], count as f64));
     let hook_again = HOOK_AGAIN.map(|why| {
@@ -99,6 +101,8 @@ fn families(server: &Server) -> Vec<Family> {
             "Presses by the kind of mapping that they met.",
             hits.collect(),
         ),
+        family("keyrx_effects_total", "counter", "Keys that were sent.", effects.collect()),
+        gauge("keyrx_keys_held", "Keys that are down because of keyrx.", all.keys_held() as f64),
         latency(&all),
         family(
             "keyrx_interruptions_total",
@@ -234,6 +238,8 @@ pub fn json(server: &Server) -> Value {
             "by_path": named(&mut PATHS.iter().map(|(path, name)| (*name, all.events.by_path(*path)))),
         },
         "mapping_hits": named(&mut Hit::ALL.iter().zip(all.hits).map(|((_, name), count)| (*name, count))),
+        "effects": named(&mut MOTIONS.iter().zip(all.effects).map(|((_, name), count)| (*name, count))),
+        "keys_held": all.keys_held(),
         "latency_us": latency(&all.latency),
         "latency_recent_us": latency(&recent),
         "errors": {

@@ -75,6 +75,11 @@ pub struct Server {
 }
 
 impl Server {
+    /// Something has changed: whoever asks next is to know.
+    pub fn forget_health(&self) {
+        self.health.with(|known| *known = None);
+    }
+
     /// How keyrx is, or was a moment ago: whoever asks all the time costs no more than that.
     pub fn health(&self) -> Arc<Report> {
         self.health.with(|known| match known {

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use OpenTo::{Chaos, Everybody, Known, Simulation};
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -144,6 +146,12 @@ pub fn router(server: Arc<Server>) -> Router {
 async fn serve(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
     if let Err(denied) = server.access.is_ours(request.uri(), request.headers()) {
         return denied.into_response();
+    }
+    // Where the client says so itself, nothing of it is read.
+    let length =
+        request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|length| length > MOST_BODY as u64) {
+        return fail(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is too large");
     }
     let mut answering = pin!(next.run(request));
     // A panic has been told by the time it is caught.

@@ -5,8 +5,11 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::disallowed_methods,
     reason = "for tests, none of which needs all of it"
 )]
+
+pub mod load;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -128,7 +131,10 @@ impl Daemon {
         });
         self.port = u16::try_from(port.unwrap()).unwrap();
         self.token = fs::read_to_string(state.join("token")).unwrap().trim().to_owned();
-        self.wait("it to be ready", |it| it.get("/readyz").status != 0 && it.get("/livez").status == 200);
+        self.wait("it to be ready", |it| {
+            let ready = it.get("/readyz");
+            ready.status != 0 && !ready.body.contains("starting")
+        });
     }
 
     /// Waits until something is so.
@@ -165,7 +171,10 @@ impl Daemon {
 
     /// Sends a request as it is, and reads the answer; status 0 if there is none.
     pub fn raw(&self, request: &str) -> Answer {
-        let mut socket = self.socket();
+        let Ok(mut socket) = TcpStream::connect(("127.0.0.1", self.port)) else {
+            return Answer { status: 0, head: String::new(), body: String::new() };
+        };
+        socket.set_read_timeout(Some(LONG)).unwrap();
         // It may be turned away before all of it is sent.
         let _ = socket.write_all(request.as_bytes());
         let mut bytes = Vec::new();
@@ -256,6 +265,16 @@ impl Daemon {
     pub fn stop(&mut self) -> ExitStatus {
         self.ask("POST", "/api/stop", "");
         self.ended()
+    }
+
+    /// Has it end as the system does.
+    pub fn ask_to_stop(&self) {
+        if cfg!(unix) {
+            let pid = self.child.id().to_string();
+            assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        } else {
+            self.ask("POST", "/api/stop", "");
+        }
     }
 
     /// Waits for its end.
