@@ -94,8 +94,8 @@ pub enum AskError {
     NotRunning(PathBuf),
     #[error("keyrx is running, but has no port: all that it may use are taken, or it is starting or ending")]
     NoPort,
-    #[error("you may not read {}: the running keyrx is another user's", .0.display())]
-    NoToken(PathBuf),
+    #[error("you may not read {}: the keyrx there is another user's", .0.display())]
+    NotYours(PathBuf),
     #[error("keyrx does not answer at port {0}")]
     NoAnswer(u16, #[source] Box<ureq::Error>),
     #[error("{message}")]
@@ -107,7 +107,7 @@ impl AskError {
     pub fn exit(&self) -> Exit {
         match self {
             AskError::NotRunning(_) | AskError::NoPort | AskError::NoAnswer(..) => Exit::NotRunning,
-            AskError::NoToken(_) => Exit::NotPermitted,
+            AskError::NotYours(_) => Exit::NotPermitted,
             AskError::Refused { status: 401 | 403, .. } => Exit::NotPermitted,
             AskError::Refused { status: 400..=499, .. } => Exit::BadInput,
             AskError::Refused { .. } => Exit::Internal,
@@ -124,10 +124,11 @@ struct Client {
 
 impl Client {
     fn find(paths: &Paths) -> Result<Client, AskError> {
-        let not_running = || AskError::NotRunning(paths.state_dir().to_owned());
-        let running = Instance::find(paths.state_dir()).ok_or_else(not_running)?;
+        let directory = || paths.state_dir().to_owned();
+        let running = Instance::find(paths.state_dir()).map_err(|_| AskError::NotYours(directory()))?;
+        let running = running.ok_or_else(|| AskError::NotRunning(directory()))?;
         let port = running.port.ok_or(AskError::NoPort)?;
-        let token = web::read_token(&paths.token()).ok_or_else(|| AskError::NoToken(paths.token()))?;
+        let token = web::read_token(&paths.token()).ok_or_else(|| AskError::NotYours(paths.token()))?;
         // Without the proxy of the environment: this is about this machine.
         let config = Agent::config_builder().timeout_global(Some(UNTIL_ANSWERED)).proxy(None);
         Ok(Client { agent: config.http_status_as_error(false).build().new_agent(), port, token })
@@ -245,7 +246,7 @@ impl Ask {
     pub fn stop(&self) -> Result<Exit> {
         let answer = self.client()?.ask(Method::POST, "/api/stop", None)?;
         let begin = Instant::now();
-        while Instance::find(self.paths().state_dir()).is_some() {
+        while Instance::find(self.paths().state_dir())?.is_some() {
             if begin.elapsed() > UNTIL_STOPPED {
                 eprintln!("keyrx: it was told to end, and has not ended after {} s", UNTIL_STOPPED.as_secs());
                 return Ok(Exit::TookTooLong);

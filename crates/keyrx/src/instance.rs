@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -67,13 +68,18 @@ impl Instance {
         Ok(Instance { _lock: lock, pid })
     }
 
-    /// The keyrx that runs with this state directory, if there is one. What a dead one has left is not believed.
-    pub fn find(directory: &Path) -> Option<Running> {
+    /// The keyrx that runs with this state directory, if there is one. What a dead one has left is not believed. An
+    /// error means that the directory is another user's.
+    pub fn find(directory: &Path) -> io::Result<Option<Running>> {
         let file = |end: &str| directory.join(format!("run{}.{end}", paths::session()));
-        let lock = OpenOptions::new().write(true).open(file("lock")).ok()?;
+        let lock = match OpenOptions::new().write(true).open(file("lock")) {
+            Ok(lock) => lock,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
+            Err(_) => return Ok(None),
+        };
         match lock.try_lock() {
-            Err(TryLockError::WouldBlock) => holder(&file("pid")),
-            Ok(()) | Err(TryLockError::Error(_)) => None,
+            Err(TryLockError::WouldBlock) => Ok(holder(&file("pid"))),
+            Ok(()) | Err(TryLockError::Error(_)) => Ok(None),
         }
     }
 

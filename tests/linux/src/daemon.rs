@@ -43,9 +43,14 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    pub fn start(home: &Path, keymap: &Path, user: User) -> Daemon {
+    pub fn start(home: &Path, keymap: &Path, user: User, arguments: &[&str]) -> Daemon {
         let mut command = keyrx(home, user);
-        command.args(["run", "--config"]).arg(keymap).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+            .args(["run", "--config"])
+            .arg(keymap)
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let stderr = child.stderr.take();
         fcntl(stderr.as_ref().unwrap().as_raw_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();

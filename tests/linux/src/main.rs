@@ -19,6 +19,7 @@ mod keyboard;
 mod keycodes;
 mod scene;
 mod time;
+mod web;
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     mount_all();
+    web::bring_loopback_up();
     let clock = match std::env::args().nth(1).as_deref() {
         Some("virtual") => Clock::Virtual,
         _ => Clock::Real,

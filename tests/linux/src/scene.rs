@@ -19,6 +19,7 @@ use crate::desktop::{Desktop, Device, OUTPUT, Record};
 use crate::keyboard::{Keyboard, Model};
 use crate::keycodes;
 use crate::time::{Clock, ms, now};
+use crate::web;
 
 /// How late a key may be typed before the case has to be tried again.
 const TYPING_TOLERANCE: Duration = ms(20);
@@ -107,13 +108,50 @@ impl Scene {
         self.wait_for("ready");
     }
 
+    /// As `keyrx`, with faults on demand, and waits until it answers.
+    pub fn keyrx_with_faults(&mut self, keymap: &str) {
+        self.keymap(keymap);
+        self.start_with(User::Root, &["--chaos"]);
+        self.wait_for("ready");
+        self.wait(ms(5000), "keyrx to serve", |scene| web::place(&scene.state()).is_some());
+    }
+
+    /// Where keyrx keeps its state.
+    pub fn state(&self) -> PathBuf {
+        self.home.join(".local/state/keyrx")
+    }
+
+    /// Asks the running keyrx, with its token: the status and the body of the answer.
+    pub fn request(&mut self, method: &str, path: &str, body: &str) -> (u16, String) {
+        let (port, token) = web::place(&self.state()).expect("keyrx serves");
+        web::request(port, &token, method, path, body)
+    }
+
+    /// As `request`, for what must succeed.
+    pub fn ask(&mut self, method: &str, path: &str, body: &str) {
+        let (status, answer) = self.request(method, path, body);
+        assert!(status < 300, "{method} {path}: {status} {answer}");
+    }
+
+    /// It has ended by itself, as it was to.
+    pub fn forget_daemon(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            daemon.read();
+            self.old_log.push_str(&daemon.log);
+        }
+    }
+
     /// Starts keyrx and does not wait.
     pub fn start(&mut self, user: User) {
+        self.start_with(user, &[]);
+    }
+
+    fn start_with(&mut self, user: User, arguments: &[&str]) {
         if let Some(mut old) = self.daemon.take() {
             old.read();
             self.old_log.push_str(&old.log);
         }
-        self.daemon = Some(Daemon::start(&self.home, &self.keymap_path(), user));
+        self.daemon = Some(Daemon::start(&self.home, &self.keymap_path(), user, arguments));
     }
 
     pub fn daemon(&mut self) -> &mut Daemon {

@@ -9,7 +9,6 @@ use nix::sys::signal::Signal;
 
 use super::{Case, Clocks};
 use crate::daemon::User;
-use crate::scene::Scene;
 use crate::time::ms;
 
 const KEYMAP: &str = r#"map("A", "B");"#;
@@ -54,7 +53,7 @@ pub const CASES: &[Case] = &[
             scene.check(&keyboard, "+A 50 -A 50 +Q 50 -Q", "+B @50 -B @100 +Q @150 -Q");
             scene.type_on(&keyboard, "+CapsLock 20 -CapsLock 20");
             scene.end(Signal::SIGTERM);
-            let log = fs::read_to_string(state(scene).join("keyrx.log")).unwrap();
+            let log = fs::read_to_string(scene.state().join("keyrx.log")).unwrap();
             let end = log.lines().find(|line| line.contains(r#""event":"stopped""#)).unwrap();
             for part in [r#""presses":3,"releases":3,"#, r#""passed":2,"mapped":4,"#, "key 1, ", "tap 1, "] {
                 assert!(end.contains(part), "{part} is missing in {end}");
@@ -83,8 +82,8 @@ pub const CASES: &[Case] = &[
             let full = PathBuf::from("/tmp/full");
             fs::create_dir_all(&full).unwrap();
             mount(Some("full"), &full, Some("tmpfs"), MsFlags::empty(), Some("size=64k")).unwrap();
-            fs::create_dir_all(state(scene).parent().unwrap()).unwrap();
-            symlink(&full, state(scene)).unwrap();
+            fs::create_dir_all(scene.state().parent().unwrap()).unwrap();
+            symlink(&full, scene.state()).unwrap();
             let ballast = full.join("ballast");
             let _ = fs::write(&ballast, vec![0; 1 << 20]);
             scene.keymap(KEYMAP);
@@ -105,7 +104,3 @@ pub const CASES: &[Case] = &[
         },
     },
 ];
-
-fn state(scene: &Scene) -> PathBuf {
-    scene.home.join(".local/state/keyrx")
-}

@@ -2,6 +2,7 @@
 
 mod daemon;
 mod devices;
+mod guard;
 mod keys;
 mod permissions;
 mod reload;
@@ -39,7 +40,15 @@ impl Clocks {
 }
 
 pub fn all() -> impl Iterator<Item = &'static Case> {
-    [keys::CASES, devices::CASES, reload::CASES, stopping::CASES, permissions::CASES, daemon::CASES]
-        .into_iter()
-        .flatten()
+    [
+        keys::CASES,
+        devices::CASES,
+        reload::CASES,
+        stopping::CASES,
+        permissions::CASES,
+        daemon::CASES,
+        guard::CASES,
+    ]
+    .into_iter()
+    .flatten()
 }
