@@ -300,6 +300,7 @@ impl<'a> Desk<'a> {
         while begin.elapsed() < UNTIL_RELEASED
             && !self.borrow().is_none_or(|mut it| it.gate.outlet().is_idle())
         {
+            super::pump(); // a key that was being sent when the hook went waits for an answer of this thread
             thread::sleep(Duration::from_millis(1));
         }
     }
