@@ -7,7 +7,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::instance::AlreadyRunning;
-use crate::{check, demo, devices, doctor, run, simulate, test};
+use crate::paths::Directories;
+use crate::{check, demo, devices, doctor, run, selftest, simulate, test};
 
 /// How a command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +92,14 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Types on a keyboard of its own and looks whether keys come through. Needs that no keyrx is running.
+    Selftest {
+        #[command(flatten)]
+        directories: Directories,
+        /// As data.
+        #[arg(long)]
+        json: bool,
+    },
     /// Prints completions for a shell.
     Completions {
         /// Which.
@@ -116,6 +125,7 @@ pub fn main() -> Exit {
         Command::Simulate(simulate) => simulate.run(),
         Command::Devices { json } => devices::devices(json),
         Command::Doctor { json } => doctor::doctor(json),
+        Command::Selftest { directories, json } => selftest::selftest(&directories, json),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "keyrx", &mut std::io::stdout());
             Ok(Exit::Ok)

@@ -22,6 +22,13 @@ pub struct Instance {
 #[error("keyrx is running already{}", .0.as_ref().map(|who| format!(" ({who})")).unwrap_or_default())]
 pub struct AlreadyRunning(Option<String>);
 
+impl AlreadyRunning {
+    /// It cannot be said which.
+    pub fn somewhere() -> AlreadyRunning {
+        AlreadyRunning(None)
+    }
+}
+
 impl Instance {
     /// Takes the lock. An `AlreadyRunning` among the errors says who has it.
     pub fn acquire(directory: &Path) -> Result<Instance> {

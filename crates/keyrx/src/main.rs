@@ -19,6 +19,7 @@ mod metrics;
 mod paths;
 mod run;
 mod scenario;
+mod selftest;
 mod session;
 mod settings;
 mod signals;

@@ -117,7 +117,7 @@ impl Drop for Sender {
 }
 
 /// Sends acts; says how many of them the system has taken.
-fn send(acts: &[Act], stamp: Stamp) -> usize {
+pub fn send(acts: &[Act], stamp: Stamp) -> usize {
     let mut inputs = [INPUT::default(); 2 * BATCH];
     let mut places = inputs.iter_mut();
     // By act: how many inputs there are up to its end.

@@ -5,6 +5,7 @@ mod devices;
 mod keys;
 mod permissions;
 mod reload;
+mod selftest;
 mod stopping;
 
 use crate::scene::Scene;
@@ -39,7 +40,15 @@ impl Clocks {
 }
 
 pub fn all() -> impl Iterator<Item = &'static Case> {
-    [keys::CASES, devices::CASES, reload::CASES, stopping::CASES, permissions::CASES, daemon::CASES]
-        .into_iter()
-        .flatten()
+    [
+        keys::CASES,
+        devices::CASES,
+        reload::CASES,
+        stopping::CASES,
+        permissions::CASES,
+        daemon::CASES,
+        selftest::CASES,
+    ]
+    .into_iter()
+    .flatten()
 }
