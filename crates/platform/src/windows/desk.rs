@@ -130,6 +130,7 @@ impl<'a> Desk<'a> {
     fn judge(&self, state: &mut State<'_>, event: &KBDLLHOOKSTRUCT, time: Time) -> Verdict {
         // First of all: what we send ourselves.
         if event.dwExtraInfo == self.nonce {
+            state.gate.outlet().moves(time);
             return Verdict::Pass;
         }
         let is_injected = event.flags & LLKHF_INJECTED != 0;
