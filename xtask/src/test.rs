@@ -21,51 +21,19 @@ struct Subset {
     name: &'static str,
     about: &'static str,
     run: fn() -> Result<Outcome>,
-    /// Whether it runs only when it is asked for.
-    on_request: bool,
 }
 
 const SUBSETS: &[Subset] = &[
-    Subset { name: "format", about: "the sources are formatted", run: format, on_request: false },
-    Subset { name: "lint", about: "clippy finds nothing", run: lint, on_request: false },
-    Subset { name: "unit", about: "unit, property and documentation tests", run: unit, on_request: false },
-    Subset {
-        name: "scenario",
-        about: "keys in, keys out: all keymaps and scenarios",
-        run: scenario,
-        on_request: false,
-    },
-    Subset {
-        name: "proof",
-        about: "the engine can neither panic nor allocate",
-        run: prove::run,
-        on_request: false,
-    },
-    Subset { name: "deny", about: "licences and sources of the dependencies", run: deny, on_request: false },
-    Subset {
-        name: "advisories",
-        about: "known weaknesses of the dependencies",
-        run: advisories,
-        on_request: false,
-    },
-    Subset {
-        name: "monitoring",
-        about: "real Prometheus reads the metrics",
-        run: monitoring::run,
-        on_request: false,
-    },
-    Subset {
-        name: "linux",
-        about: "real keyboards on a real kernel, in a guest",
-        run: linux,
-        on_request: false,
-    },
-    Subset {
-        name: "windows",
-        about: "the program for Windows, under Wine",
-        run: windows::test,
-        on_request: true,
-    },
+    Subset { name: "format", about: "the sources are formatted", run: format },
+    Subset { name: "lint", about: "clippy finds nothing", run: lint },
+    Subset { name: "unit", about: "unit, property and documentation tests", run: unit },
+    Subset { name: "scenario", about: "keys in, keys out: all keymaps and scenarios", run: scenario },
+    Subset { name: "proof", about: "the engine can neither panic nor allocate", run: prove::run },
+    Subset { name: "deny", about: "licences and sources of the dependencies", run: deny },
+    Subset { name: "advisories", about: "known weaknesses of the dependencies", run: advisories },
+    Subset { name: "monitoring", about: "real Prometheus reads the metrics", run: monitoring::run },
+    Subset { name: "linux", about: "real keyboards on a real kernel, in a guest", run: linux },
+    Subset { name: "windows", about: "the program for Windows, under Wine", run: windows::test },
 ];
 
 fn format() -> Result<Outcome> {
@@ -122,10 +90,7 @@ fn linux() -> Result<Outcome> {
 
 /// The names of the subsets and what they hold, a line each.
 pub fn list() -> String {
-    let line = |Subset { name, about, on_request, .. }: &Subset| {
-        let on_request = if *on_request { " (on request)" } else { "" };
-        format!("  {name:<10} {about}{on_request}\n")
-    };
+    let line = |Subset { name, about, .. }: &Subset| format!("  {name:<10} {about}\n");
     SUBSETS.iter().map(line).collect()
 }
 
@@ -137,7 +102,7 @@ pub fn run(names: &[&str]) -> Result<bool> {
         chosen.push(subset.with_context(|| format!("no subset {name:?}; there are\n{}", list()))?);
     }
     if chosen.is_empty() {
-        chosen = SUBSETS.iter().filter(|subset| !subset.on_request).collect();
+        chosen = SUBSETS.iter().collect();
     }
     let mut reports = Vec::new();
     for subset in chosen {

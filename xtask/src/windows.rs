@@ -4,7 +4,8 @@
 //! the standard library itself. Builds have a target directory of their own beside the host's.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -22,6 +23,16 @@ const PACKAGES: &[&str] = &["binutils-mingw-w64-x86-64", "gcc-mingw-w64-x86-64"]
 
 /// What is not for Windows.
 const OTHERS: &[&str] = &["--exclude", "keyrx-linux-tests", "--exclude", "xtask"];
+
+/// The linker of what is shipped. It gets paths that are the same wherever things lie: ld sorts what is imported by the
+/// paths of the libraries.
+const LINKER: &str = r#"#!/bin/bash
+cd "${0%/*}" || exit
+for place in cargo rust target; do
+    set -- "${@/#"$(readlink "$place")"/$place}"
+done
+exec x86_64-w64-mingw32-gcc "$@"
+"#;
 
 /// How long rustup may take to get the target.
 const DOWNLOAD_LIMIT_S: &str = "300";
@@ -161,8 +172,7 @@ impl Toolchain {
         let folder = match profile {
             Profile::Dev => "debug",
             Profile::Release => {
-                command.arg("--release");
-                command.env("CARGO_ENCODED_RUSTFLAGS", self.reproducible(workspace, target)?);
+                self.reproduce(command.arg("--release"), workspace, target)?;
                 "release"
             }
         };
@@ -172,25 +182,39 @@ impl Toolchain {
         Ok(program)
     }
 
-    /// Flags by which the same sources become the same bytes, wherever they and the toolchain lie, and whenever.
-    fn reproducible(&self, workspace: &Path, target: &Path) -> Result<OsString> {
+    /// Makes the same bytes of the same sources, wherever they and the toolchain lie, and whenever it is.
+    fn reproduce(&self, command: &mut Command, workspace: &Path, target: &Path) -> Result<()> {
         let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
         let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
-        let mut places = vec![
-            (home.context("no CARGO_HOME and no HOME")?, "/cargo"),
-            (workspace.to_owned(), "/keyrx"),
-            (target.to_owned(), "/target"),
-        ];
-        if let Toolchain::Debian(root) = self {
-            places.push((root.clone(), "/debian"));
-        }
+        let home = home.context("no CARGO_HOME and no HOME")?;
+        let sysroot = self.sysroot()?;
+        let place = target.join("linker");
+        fs::create_dir_all(&place)?;
         let mut flags = OsString::from("-Clink-arg=-Wl,--no-insert-timestamp");
-        for (place, name) in places {
+        for (path, name) in [(&*home, "cargo"), (&*sysroot, "rust"), (workspace, "keyrx"), (target, "target")]
+        {
             flags.push("\u{1f}--remap-path-prefix=");
-            flags.push(std::path::absolute(place)?);
-            flags.push(format!("={name}"));
+            flags.push(path);
+            flags.push(format!("=/{name}"));
+            let link = place.join(name);
+            let _ = fs::remove_file(&link);
+            std::os::unix::fs::symlink(path, link)?;
         }
-        Ok(flags)
+        let linker = place.join("relative-gcc"); // by the end of its name rustc knows its manners
+        fs::write(&linker, LINKER)?;
+        fs::set_permissions(&linker, Permissions::from_mode(0o755))?;
+        command.env("CARGO_ENCODED_RUSTFLAGS", flags);
+        command.env("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER", linker);
+        Ok(())
+    }
+
+    /// Where the toolchain lies.
+    fn sysroot(&self) -> Result<PathBuf> {
+        if let Toolchain::Debian(root) = self {
+            return Ok(root.join("usr"));
+        }
+        let sysroot = rustc().args(["--print", "sysroot"]).output().context("rustc cannot be started")?;
+        Ok(PathBuf::from(String::from_utf8(sysroot.stdout)?.trim()))
     }
 
     /// Makes a cargo command one for Windows.
@@ -221,11 +245,16 @@ fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// The compiler of our toolchain.
+fn rustc() -> Command {
+    let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    rustc.current_dir(cargo::workspace());
+    rustc
+}
+
 /// Whether our toolchain has a standard library for Windows.
 fn has_target() -> bool {
-    let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-    let output =
-        rustc.args(["--print", "target-libdir", "--target", TARGET]).current_dir(cargo::workspace()).output();
+    let output = rustc().args(["--print", "target-libdir", "--target", TARGET]).output();
     output.is_ok_and(|output| Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir())
 }
 

@@ -494,7 +494,10 @@ fn conditions_nest() {
         "+RShift +A -A -RShift",
         "+RShift +B -B -RShift",
     );
-    check(r#"when(["IME", "LANG_JA"], || { map("A", "B"); }); when_not("LCtrl", || { map("A", "B"); });"#);
+    let of_focus = |text| check(text).keymap.unwrap().is_focus_dependent();
+    assert!(of_focus(r#"when(["LCtrl", "IME"], || { map("A", "B"); });"#));
+    assert!(of_focus(r#"when_not("LANG_JA", || { map("A", "B"); });"#));
+    assert!(!of_focus(r#"when_not("LCtrl", || { map("A", "B"); });"#));
     check(
         r#"
         when("MD_100", || { map("A", "Bx"); });

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::action::{Action, TapHold};
-use crate::condition::{Condition, Literal};
+use crate::condition::{Condition, Literal, Test};
 use crate::device::{DeviceInfo, Pattern};
 use crate::key::{Hand, Key};
 
@@ -132,6 +132,12 @@ impl Keymap {
     /// Whether some mappings hold for some keyboards only.
     pub fn is_device_dependent(&self) -> bool {
         !self.patterns.is_empty()
+    }
+
+    /// Whether some mappings depend on what stands in the focus: its input method or its layout.
+    pub fn is_focus_dependent(&self) -> bool {
+        let literals = self.conditions.iter().flat_map(|condition| condition.0.iter().flatten());
+        literals.map(|literal| literal.test).any(|test| matches!(test, Test::InputMethod | Test::Language(_)))
     }
 
     /// The patterns that match, a bit each.

@@ -8,8 +8,9 @@ use clap_complete::Shell;
 
 use crate::client::{self, Ask, AskError};
 use crate::instance::AlreadyRunning;
+use crate::paths::Directories;
 use crate::profiles::ProfileError;
-use crate::{check, demo, devices, doctor, run, simulate, test};
+use crate::{check, demo, devices, doctor, run, selftest, simulate, test};
 
 /// How a command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +118,14 @@ enum Command {
     Profile(client::Profile),
     /// Opens the page of the running keyrx.
     Ui(client::Ui),
+    /// Types on a keyboard of its own and looks whether keys come through. Needs that no keyrx is running.
+    Selftest {
+        #[command(flatten)]
+        directories: Directories,
+        /// As data.
+        #[arg(long)]
+        json: bool,
+    },
     /// Prints completions for a shell.
     Completions {
         /// Which.
@@ -151,6 +160,7 @@ pub fn main() -> Exit {
         Command::Stop(ask) => ask.stop(),
         Command::Profile(profile) => profile.run(),
         Command::Ui(ui) => ui.run(),
+        Command::Selftest { directories, json } => selftest::selftest(&directories, json),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "keyrx", &mut std::io::stdout());
             Ok(Exit::Ok)

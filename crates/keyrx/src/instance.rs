@@ -49,6 +49,13 @@ impl fmt::Display for Running {
     }
 }
 
+impl AlreadyRunning {
+    /// It cannot be said which.
+    pub fn somewhere() -> AlreadyRunning {
+        AlreadyRunning(None)
+    }
+}
+
 impl Instance {
     /// Takes the lock. An `AlreadyRunning` among the errors says who has it.
     pub fn acquire(directory: &Path) -> Result<Instance> {

@@ -25,6 +25,7 @@ mod profiles;
 mod rehearsal;
 mod run;
 mod scenario;
+mod selftest;
 mod session;
 mod settings;
 mod signals;

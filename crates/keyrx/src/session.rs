@@ -134,9 +134,10 @@ impl Handler for Session {
 
     fn needs(&self) -> Needs {
         let keymaps = [self.engine.keymap(), self.engine.latest_keymap()];
-        let keyboards = keymaps.iter().any(|keymap| keymap.is_device_dependent());
-        // Whether a keymap has conditions on the focus it does not say; to follow it costs next to nothing.
-        Needs { keyboards, focus: true }
+        Needs {
+            keyboards: keymaps.iter().any(|keymap| keymap.is_device_dependent()),
+            focus: keymaps.iter().any(|keymap| keymap.is_focus_dependent()),
+        }
     }
 
     fn handle(&mut self, event: Event<'_>, effects: &mut dyn Effects) -> Next {

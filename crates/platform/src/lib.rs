@@ -2,7 +2,7 @@
 //!
 //! A platform owns the loop and asks a `Handler` what is to become of each key. Every platform has the same shape:
 //! `run` reads keyboards until the handler says stop, a `Waker` interrupts it, `list` tells what keyboards there are,
-//! `examine` what is in the way. `native` is the platform of this system.
+//! `examine` what is in the way, a `Probe` whether keys come through. `native` is the platform of this system.
 
 mod device;
 mod error;
@@ -12,6 +12,7 @@ mod handler;
 pub mod linux;
 pub mod lock;
 mod options;
+mod seen;
 pub mod simulated;
 #[cfg(windows)]
 pub mod windows;
@@ -21,6 +22,7 @@ pub use error::Error;
 pub use finding::{Finding, State};
 pub use handler::{Event, Focus, Handler, Interruption, Needs, Next};
 pub use options::{Injected, Options};
+pub use seen::Seen;
 
 #[cfg(target_os = "linux")]
 pub use linux as native;

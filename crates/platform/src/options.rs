@@ -12,9 +12,14 @@ pub struct Options {
     pub mask_key: u8,
 }
 
+impl Options {
+    /// What holds if nothing else is said.
+    pub const USUAL: Options = Options { read_virtual: false, injected: Injected::Pass, mask_key: 0xE8 };
+}
+
 impl Default for Options {
     fn default() -> Options {
-        Options { read_virtual: false, injected: Injected::Pass, mask_key: 0xE8 }
+        Options::USUAL
     }
 }
 

@@ -9,6 +9,7 @@ mod devices;
 mod examination;
 mod keyboard;
 mod keycodes;
+mod probe;
 mod record;
 mod uinput;
 mod waker;
@@ -27,6 +28,7 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 
 pub use devices::list;
 pub use examination::examine;
+pub use probe::{Driver, Probe};
 pub use waker::Waker;
 
 use crate::{Device, Error, Event, Handler, Interruption, Next, Options};

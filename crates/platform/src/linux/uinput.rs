@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use keyrx_engine::{Effect, Effects, Motion};
+use keyrx_engine::{Effect, Effects, Key, Motion};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::ioctl::{IntegerSetter, NoArg, Opcode, Setter, ioctl, opcode};
@@ -66,17 +66,8 @@ enum Target {
 impl Output {
     /// Makes the devices. They press nothing until something is pushed.
     pub fn create() -> Result<Output, Error> {
-        let made = |result: rustix::io::Result<OwnedFd>| {
-            result.map_err(|error| match error {
-                Errno::ACCESS | Errno::PERM => Error::OutputForbidden(NODE.into()),
-                Errno::NOENT | Errno::NODEV | Errno::NXIO => Error::OutputMissing(NODE.into()),
-                error => {
-                    Error::System { doing: format!("make a keyboard with {NODE}"), source: error.into() }
-                }
-            })
-        };
         Ok(Output {
-            keyboard: Arc::new(made(create_keyboard())?),
+            keyboard: Arc::new(made(create_keyboard(b"keyrx virtual keyboard", b"keyrx/keyboard\0", 1))?),
             pointer: Arc::new(made(create_pointer())?),
             leds: Leds::default(),
             buffer: [0; BUFFER],
@@ -172,14 +163,9 @@ impl Effects for Output {
         let Some(code) = keycodes::code(effect.key) else { return };
         // The kernel repeats no keys of our keyboard (it has no EV_REP), and passes on a repeat that is written to
         // it: keys repeat just as the keyboard under the fingers does.
-        let value = match effect.motion {
-            Motion::Release => 0,
-            Motion::Press => 1,
-            Motion::Repeat => 2,
-        };
         self.end_frame();
         let to = if keycodes::is_mouse_button(code) { Target::Pointer } else { Target::Keyboard };
-        self.put(to, Record::new(EV_KEY, code, value));
+        self.put(to, Record::new(EV_KEY, code, value(effect.motion)));
         self.put(to, Record::report());
     }
 }
@@ -191,13 +177,54 @@ impl AsFd for Output {
     }
 }
 
+/// Says what it means that a device could not be made.
+fn made(result: rustix::io::Result<OwnedFd>) -> Result<OwnedFd, Error> {
+    result.map_err(|error| match error {
+        Errno::ACCESS | Errno::PERM => Error::OutputForbidden(NODE.into()),
+        Errno::NOENT | Errno::NODEV | Errno::NXIO => Error::OutputMissing(NODE.into()),
+        error => Error::System { doing: format!("make a keyboard with {NODE}"), source: error.into() },
+    })
+}
+
+/// A keyboard that is typed on by a program; it is pulled out when dropped.
+#[derive(Debug)]
+pub struct Typist(OwnedFd);
+
+impl Typist {
+    /// Plugs it in. Any keyrx may read it.
+    pub fn create(name: &str) -> Result<Typist, Error> {
+        made(create_keyboard(name.as_bytes(), b"\0", 3)).map(Typist)
+    }
+
+    /// Moves a key.
+    pub fn send(&self, key: Key, motion: Motion) -> Result<(), Error> {
+        let Some(code) = keycodes::code(key) else { return Ok(()) };
+        let records = [Record::new(EV_KEY, code, value(motion)), Record::report()].map(Record::encode);
+        let written = rustix::io::retry_on_intr(|| rustix::io::write(&self.0, records.as_flattened()));
+        written.map(drop).map_err(|error| Error::OutputFailed(error.into()))
+    }
+}
+
+/// What the kernel calls a motion.
+fn value(motion: Motion) -> i32 {
+    match motion {
+        Motion::Release => 0,
+        Motion::Press => 1,
+        Motion::Repeat => 2,
+    }
+}
+
 /// It has every key from the start: programs learn what keys a device has when it appears.
-fn create_keyboard() -> rustix::io::Result<OwnedFd> {
+fn create_keyboard<const LENGTH: usize>(
+    name: &[u8],
+    phys: &[u8; LENGTH],
+    product: u16,
+) -> rustix::io::Result<OwnedFd> {
     let device = open()?;
     enable::<UI_SET_EVBIT>(&device, [EV_SYN, EV_KEY, EV_LED])?;
     enable::<UI_SET_KEYBIT>(&device, (0..CODES).filter(|code| keycodes::is_keyboard_key(*code)))?;
     enable::<UI_SET_LEDBIT>(&device, 0..LEDS)?;
-    create(device, b"keyrx virtual keyboard", b"keyrx/keyboard\0", 1)
+    create(device, name, phys, product)
 }
 
 /// It carries on the pointers of combined devices, and has the mouse buttons that keys may be mapped to.
@@ -261,7 +288,7 @@ fn create<const LENGTH: usize>(
     setup.name.iter_mut().zip(name).for_each(|(place, byte)| *place = *byte);
     debug_assert!(phys.ends_with(b"\0"));
     // SAFETY: UI_SET_PHYS reads a string through the pointer; `Setter` owns it for the call, and it ends with a
-    // zero byte, as both callers see to. UI_DEV_SETUP reads a `struct uinput_setup`, which `Setup` is.
+    // zero byte, as all callers see to. UI_DEV_SETUP reads a `struct uinput_setup`, which `Setup` is.
     // UI_DEV_CREATE takes no argument.
     unsafe {
         ioctl(&device, Setter::<UI_SET_PHYS, [u8; LENGTH]>::new(*phys))?;

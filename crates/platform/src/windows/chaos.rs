@@ -18,6 +18,8 @@ use super::waker::{self, Reset};
 pub struct Chaos {
     unhook: Option<Arc<OwnedHandle>>,
     stall: Option<Arc<OwnedHandle>>,
+    /// Whether raw input of programs' keys is a witness, too: a test can send no others.
+    pub programs_are_witnesses: bool,
 }
 
 impl Chaos {
@@ -30,7 +32,13 @@ impl Chaos {
         Chaos {
             unhook: event(asked == "unhook", w!("Local\\keyrx-chaos-unhook"), Reset::ByTheWait),
             stall: event(asked == "stall-output", w!("Local\\keyrx-chaos-stall-output"), Reset::ByHand),
+            programs_are_witnesses: false,
         }
+    }
+
+    /// The hook is removed when this event is set.
+    pub fn of_probe(unhook: Arc<OwnedHandle>) -> Chaos {
+        Chaos { unhook: Some(unhook), stall: None, programs_are_witnesses: true }
     }
 
     /// What is set when the hook is to be removed.

@@ -1,6 +1,7 @@
 //! The console that keyrx runs in, and the session that the console is in.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -35,7 +36,8 @@ unsafe extern "system" fn on_control(event: u32) -> i32 {
         unsafe { ExitProcess(130) };
     }
     if let Some(tell) = ON_STOP.get() {
-        tell();
+        // The message of the panic is all that can be had then.
+        let _ = catch_unwind(AssertUnwindSafe(tell));
     }
     if !matches!(event, CTRL_C_EVENT | CTRL_BREAK_EVENT) {
         // When this returns the process is killed. It ends before, when all is in order.

@@ -29,7 +29,7 @@ use super::keyboards::Keyboards;
 use super::output::{Outlet, Shared};
 use super::witness::Witness;
 use super::{clock, desktop, keycodes, window};
-use crate::{Error, Event, Handler, Injected, Interruption, Needs};
+use crate::{Error, Event, Handler, Injected, Interruption, Needs, Options};
 
 /// A callback that takes longer may have cost us the hook: the system's limit is 300 ms at first.
 const SLOW_MS: u16 = 200;
@@ -53,6 +53,8 @@ pub struct Desk<'a> {
     shared: Arc<Shared>,
     nonce: usize,
     injected: Injected,
+    /// Whether raw input of keys that come from no keyboard says something of the hook, too.
+    programs_are_witnesses: bool,
     /// A key passed because the state was borrowed.
     was_busy: Cell<bool>,
     /// A callback was slow.
@@ -81,13 +83,13 @@ impl<'a> Desk<'a> {
         handler: &'a mut dyn Handler,
         outlet: Outlet,
         nonce: usize,
-        injected: Injected,
-        has_mask: bool,
+        options: &Options,
+        programs_are_witnesses: bool,
     ) -> Desk<'a> {
         let shared = outlet.shared().clone();
         let needs = handler.needs();
         let state = State {
-            gate: Gate::new(handler, outlet, has_mask),
+            gate: Gate::new(handler, outlet, options.mask_key != 0),
             witness: Witness::new(),
             keyboards: Keyboards::new(),
             needs,
@@ -99,7 +101,8 @@ impl<'a> Desk<'a> {
             hook: RefCell::new(None),
             shared,
             nonce,
-            injected,
+            injected: options.injected,
+            programs_are_witnesses,
             was_busy: Cell::new(false),
             was_slow: Cell::new(false),
             was_back: Cell::new(false),
@@ -127,6 +130,7 @@ impl<'a> Desk<'a> {
     fn judge(&self, state: &mut State<'_>, event: &KBDLLHOOKSTRUCT, time: Time) -> Verdict {
         // First of all: what we send ourselves.
         if event.dwExtraInfo == self.nonce {
+            state.gate.outlet().moves(time);
             return Verdict::Pass;
         }
         let is_injected = event.flags & LLKHF_INJECTED != 0;
@@ -242,7 +246,7 @@ impl<'a> Desk<'a> {
         // Programs' keys come from no keyboard, but under Wine from one. 0xFF stands beside codes that are no keys:
         // fake Shifts, overruns.
         let is_ours = key.ExtraInformation == self.nonce as u32;
-        if raw == 0 || is_ours || key.VKey >= 0xFF {
+        if (raw == 0 && !self.programs_are_witnesses) || is_ours || key.VKey >= 0xFF {
             return;
         }
         let Ok(mut state) = self.state.try_borrow_mut() else { return };
@@ -300,6 +304,7 @@ impl<'a> Desk<'a> {
         while begin.elapsed() < UNTIL_RELEASED
             && !self.borrow().is_none_or(|mut it| it.gate.outlet().is_idle())
         {
+            super::pump(); // a key that was being sent when the hook went waits for an answer of this thread
             thread::sleep(Duration::from_millis(1));
         }
     }

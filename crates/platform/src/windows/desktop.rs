@@ -8,17 +8,30 @@ use windows_sys::Win32::System::Threading::GetCurrentThreadId;
 
 /// Whether the desktop of this thread is the one that gets keys.
 pub fn is_in_front() -> bool {
-    // SAFETY: no condition; it fails for a desktop that we may not open.
-    let input = unsafe { OpenInputDesktop(0, 0, DESKTOP_READOBJECTS) };
-    if input.is_null() {
-        return false;
-    }
+    let Some(input) = Desktop::of_input() else { return false };
     // SAFETY: no condition. The handle is the thread's own and is not to be closed.
     let ours = unsafe { GetThreadDesktop(GetCurrentThreadId()) };
-    let is_ours = name(input) == name(ours);
-    // SAFETY: the handle is ours, and no longer used.
-    unsafe { CloseDesktop(input) };
-    is_ours
+    name(input.0) == name(ours)
+}
+
+/// An open desktop.
+#[derive(Debug)]
+struct Desktop(HDESK);
+
+impl Desktop {
+    /// The one that gets keys; `None` if we may not open it.
+    fn of_input() -> Option<Desktop> {
+        // SAFETY: no condition.
+        let input = unsafe { OpenInputDesktop(0, 0, DESKTOP_READOBJECTS) };
+        (!input.is_null()).then_some(Desktop(input))
+    }
+}
+
+impl Drop for Desktop {
+    fn drop(&mut self) {
+        // SAFETY: the handle is ours, and no longer used.
+        unsafe { CloseDesktop(self.0) };
+    }
 }
 
 fn name(desktop: HDESK) -> Option<[u16; 64]> {

@@ -12,7 +12,7 @@ use windows_sys::Win32::Foundation::{HWND, LPARAM, LRESULT, WPARAM};
 use windows_sys::Win32::System::LibraryLoader::GetModuleHandleW;
 use windows_sys::Win32::UI::Accessibility::{HWINEVENTHOOK, SetWinEventHook, UnhookWinEvent};
 use windows_sys::Win32::UI::WindowsAndMessaging::{
-    CallNextHookEx, DefWindowProcW, EVENT_SYSTEM_DESKTOPSWITCH, HC_ACTION, HHOOK, KBDLLHOOKSTRUCT,
+    CallNextHookEx, DefWindowProcW, EVENT_SYSTEM_DESKTOPSWITCH, HC_ACTION, HHOOK, HOOKPROC, KBDLLHOOKSTRUCT,
     SetWindowsHookExW, UnhookWindowsHookEx, WH_KEYBOARD_LL, WINEVENT_OUTOFCONTEXT,
 };
 
@@ -54,10 +54,15 @@ fn with_current<R>(f: impl FnOnce(&Desk<'_>) -> R) -> Option<R> {
 pub struct Hook(HHOOK);
 
 impl Hook {
-    /// Puts the hook in, in front of all others. Keys come as soon as this thread looks for messages.
+    /// Puts the desk's hook in, in front of all others. Keys come as soon as this thread looks for messages.
     pub fn install() -> io::Result<Hook> {
+        Hook::install_as(Some(on_key))
+    }
+
+    /// Puts a hook in that calls `procedure`.
+    pub fn install_as(procedure: HOOKPROC) -> io::Result<Hook> {
         // SAFETY: the function has the type that this hook wants, and is there as long as the program is.
-        let hook = unsafe { SetWindowsHookExW(WH_KEYBOARD_LL, Some(on_key), GetModuleHandleW(null()), 0) };
+        let hook = unsafe { SetWindowsHookExW(WH_KEYBOARD_LL, procedure, GetModuleHandleW(null()), 0) };
         if hook.is_null() { Err(io::Error::last_os_error()) } else { Ok(Hook(hook)) }
     }
 }

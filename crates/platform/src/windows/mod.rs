@@ -20,6 +20,7 @@ mod keyboards;
 mod keycodes;
 mod output;
 mod priority;
+mod probe;
 mod process;
 mod registry;
 mod send_input;
@@ -43,6 +44,7 @@ use windows_sys::Win32::UI::WindowsAndMessaging::{
 
 pub use devices::list;
 pub use examination::examine;
+pub use probe::{Driver, Probe};
 pub use waker::Waker;
 
 use crate::{Error, Event, Focus, Handler, Options};
@@ -59,15 +61,18 @@ use window::Window;
 ///
 /// An error means that no key is touched any more: the keyboards work as they do without keyrx.
 pub fn run(handler: &mut dyn Handler, waker: &Waker, options: &Options) -> Result<(), Error> {
+    run_with(handler, waker, options, &Chaos::from_environment())
+}
+
+fn run_with(handler: &mut dyn Handler, waker: &Waker, options: &Options, chaos: &Chaos) -> Result<(), Error> {
     priority::keep_process_at_full_speed();
     priority::raise_this_thread();
-    let chaos = Chaos::from_environment();
     let stamp = Stamp { nonce: nonce(), mask_key: options.mask_key };
     let (mut outlet, inlet) = output::ring();
     // What is declared first goes last: keys are sent until the hook is out, and then released.
     let sender = Sender::start(inlet, stamp, chaos.clone()).map_err(doing("start a thread"))?;
     outlet.wakes(sender.thread());
-    let desk = Desk::new(handler, outlet, stamp.nonce, options.injected, options.mask_key != 0);
+    let desk = Desk::new(handler, outlet, stamp.nonce, options, chaos.programs_are_witnesses);
     let _current = Current::set(&desk);
     let mut this = Loop::new(&desk)?;
     pump(); // makes the queue of messages, without which the hook would be dead from the start
@@ -75,7 +80,7 @@ pub fn run(handler: &mut dyn Handler, waker: &Waker, options: &Options) -> Resul
     desk.hook()?;
     desk.tell(Event::Ready);
     let result = loop {
-        if let Err(error) = this.turn(waker, &chaos) {
+        if let Err(error) = this.turn(waker, chaos) {
             break Err(error);
         }
         if desk.is_stopped() {

@@ -181,6 +181,11 @@ impl Outlet {
         Ok(())
     }
 
+    /// A key of ours came to the hook: sending moves, though what was handed over with it is not through.
+    pub fn moves(&mut self, now: Time) {
+        self.moved.1 = now;
+    }
+
     /// Whether a key is down for the system when all is sent.
     pub fn is_down(&self, key: Key) -> bool {
         self.down.has(key)
@@ -362,6 +367,9 @@ mod tests {
         outlet.push(Act::Mask, NOW).unwrap();
         outlet.push(Act::Mask, NOW.plus_millis(999)).unwrap();
         assert_eq!(outlet.push(Act::Mask, NOW.plus_millis(1000)), Err(Stuck));
+        outlet.moves(NOW.plus_millis(900));
+        outlet.push(Act::Mask, NOW.plus_millis(1899)).unwrap();
+        assert_eq!(outlet.push(Act::Mask, NOW.plus_millis(1900)), Err(Stuck));
         sent(&mut inlet, usize::MAX);
         outlet.push(Act::Mask, NOW.plus_millis(5000)).unwrap();
         outlet.push(Act::Mask, NOW.plus_millis(5999)).unwrap();

@@ -2,10 +2,10 @@
 
 use std::io;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use keyrx_engine::{Key, Motion};
 use windows_sys::Win32::UI::Input::KeyboardAndMouse::{
@@ -20,10 +20,13 @@ use super::chaos::Chaos;
 use super::keycodes;
 use super::output::{Act, BATCH, Inlet, Shared};
 use super::priority;
+use super::pump;
 
 /// How long the end waits for keys to be released. Nothing that SendInput does takes longer, unless another program's
 /// hook hangs.
 const UNTIL_RELEASED: Duration = Duration::from_secs(1);
+
+const BETWEEN_PUMPS: Duration = Duration::from_millis(1);
 
 /// How our own keys are known when they come to the hook, and what is tapped as the mask key.
 #[derive(Clone, Copy, Debug)]
@@ -102,13 +105,19 @@ impl Drop for Sender {
     fn drop(&mut self) {
         self.shared.is_ending.store(true, Ordering::Release);
         self.thread.unpark();
+        let begin = Instant::now();
         // A thread that hangs in another program's hook ends with the process.
-        let _ = self.ended.recv_timeout(UNTIL_RELEASED);
+        while begin.elapsed() < UNTIL_RELEASED
+            && self.ended.recv_timeout(BETWEEN_PUMPS) == Err(RecvTimeoutError::Timeout)
+        {
+            // A key that was being sent when the hook went waits for an answer of the hook's thread all the same.
+            pump();
+        }
     }
 }
 
 /// Sends acts; says how many of them the system has taken.
-fn send(acts: &[Act], stamp: Stamp) -> usize {
+pub fn send(acts: &[Act], stamp: Stamp) -> usize {
     let mut inputs = [INPUT::default(); 2 * BATCH];
     let mut places = inputs.iter_mut();
     // By act: how many inputs there are up to its end.

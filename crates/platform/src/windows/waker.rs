@@ -25,14 +25,19 @@ impl Waker {
 
     /// Wakes the loop; it need not run yet.
     pub fn wake(&self) {
-        // SAFETY: the handle is open as long as we are. Setting an event that may be set cannot fail.
-        unsafe { SetEvent(self.handle()) };
+        set(&self.0);
     }
 
     /// What the loop waits for; the wait takes note of all calls of `wake` so far.
     pub(super) fn handle(&self) -> HANDLE {
         self.0.as_raw_handle()
     }
+}
+
+/// Sets an event.
+pub(super) fn set(event: &OwnedHandle) {
+    // SAFETY: the handle is open as long as its owner is there. Setting an event that may be set cannot fail.
+    unsafe { SetEvent(event.as_raw_handle()) };
 }
 
 /// How an event is reset.

@@ -6,6 +6,7 @@ mod guard;
 mod keys;
 mod permissions;
 mod reload;
+mod selftest;
 mod stopping;
 
 use crate::scene::Scene;
@@ -48,6 +49,7 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         permissions::CASES,
         daemon::CASES,
         guard::CASES,
+        selftest::CASES,
     ]
     .into_iter()
     .flatten()

@@ -10,6 +10,7 @@ mod receiver;
 mod record;
 mod scene;
 mod state;
+mod system;
 mod time;
 mod unix;
 

@@ -1,6 +1,7 @@
 //! A process of a scene: what it says is read as it comes, and it dies with its owner.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -54,7 +55,19 @@ impl Process {
 
     /// This program in another role.
     pub fn role(arguments: &[&str]) -> Process {
-        Process::start(Command::new(std::env::current_exe().unwrap()).args(arguments), Says::Stdout)
+        Process::program(&std::env::current_exe().unwrap(), arguments)
+    }
+
+    /// A program of which the standard output is read.
+    pub fn program(program: &Path, arguments: &[&str]) -> Process {
+        Process::start(Command::new(program).args(arguments), Says::Stdout)
+    }
+
+    /// Waits for its end: its exit code, and all it said since `line` was called last.
+    pub fn end(mut self) -> (Option<i32>, String) {
+        drop(self.child.stdin.take());
+        let said = self.lines.iter().map(|line| line + "\n").collect();
+        (self.child.wait().unwrap().code(), said)
     }
 
     /// The next line that it has said, if there is one.

@@ -17,15 +17,15 @@ use super::record::{Record, Source};
 use super::time::{ms, now};
 use super::{state, unix};
 
-/// How late a key may be typed before the case has to be tried again.
+/// How late a key may be typed before a failure of the case says nothing.
 const TYPING_TOLERANCE: Duration = ms(25);
 /// How much later or earlier than said a key may arrive.
 const TOLERANCE: Duration = ms(80);
 /// The window has seen everything when it has seen nothing new for so long.
 const SETTLING: Duration = ms(250);
 
-/// The cause of a panic when the machine was too busy to type in time.
-pub struct Disturbed;
+/// The cause of a panic when the right keys came in the right order, but too early or too late.
+pub struct Late(pub String);
 
 pub struct Scene {
     /// The case's own directory.
@@ -41,6 +41,8 @@ pub struct Scene {
     records: Vec<Record>,
     /// The keys that are down for the window.
     down: Vec<Key>,
+    /// Whether the machine was too busy to type in time.
+    was_late: bool,
     /// The time zero of what is typed and seen; none until the first key is typed.
     start: Option<Duration>,
 }
@@ -62,6 +64,7 @@ impl Scene {
             noted: 0,
             records: Vec::new(),
             down: Vec::new(),
+            was_late: false,
             start: None,
         };
         let mut has_focus = false;
@@ -88,11 +91,28 @@ impl Scene {
     /// As `keyrx`, with these variables in its environment.
     pub fn keyrx_with(&mut self, keymap: &str, variables: &[(&str, &str)]) {
         self.keymap(keymap);
-        let mut command = Command::new(&self.program);
+        let mut command = self.program();
         command.arg("run").arg("--config").arg(self.keymap_path()).current_dir(&self.home);
         command.env_remove("KEYRX_INJECTED").envs(variables.iter().copied());
         self.keyrx = Some(Process::start(&mut command, Says::Stderr));
         self.wait_for("ready");
+    }
+
+    /// Runs keyrx with other arguments to its end: its exit code, and what it said on its standard output.
+    pub fn command(&mut self, arguments: &[&str]) -> (Option<i32>, String) {
+        Process::start(self.program().args(arguments), Says::Stdout).end()
+    }
+
+    /// keyrx, which keeps its state in the case's own directory: no case knows of another.
+    fn program(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.env("KEYRX_STATE_DIR", self.home.join("state"));
+        command
+    }
+
+    /// The case's own directory.
+    pub fn home(&self) -> &Path {
+        &self.home
     }
 
     /// Writes the keymap.
@@ -130,6 +150,11 @@ impl Scene {
     /// Presses Ctrl+C for keyrx and waits for its end.
     pub fn stop(&mut self) -> ExitStatus {
         unix::interrupt(&self.keymap_path().to_string_lossy());
+        self.ended()
+    }
+
+    /// Waits for the end of keyrx.
+    pub fn ended(&mut self) -> ExitStatus {
         self.wait(ms(8000), "keyrx to end", |scene| scene.status().is_some());
         let status = self.status().unwrap();
         self.listen();
@@ -181,9 +206,12 @@ impl Scene {
         let ["typed", begin, late] = words[..] else { panic!("the keyboard said {answer:?}") };
         let micros = |word: &str| Duration::from_micros(word.parse().unwrap());
         self.start.get_or_insert(micros(begin));
-        if micros(late) > TYPING_TOLERANCE {
-            panic_any(Disturbed);
-        }
+        self.was_late |= micros(late) > TYPING_TOLERANCE;
+    }
+
+    /// Whether a key was typed too late.
+    pub fn was_late(&self) -> bool {
+        self.was_late
     }
 
     /// What the window has seen since `begin`, when everything has settled.
@@ -232,8 +260,15 @@ impl Scene {
     /// No key is down for the window, whatever is held on the keyboard.
     #[track_caller]
     pub fn nothing_is_down(&mut self) {
+        self.nothing_is_down_but("");
+    }
+
+    /// These keys are down for the window, and no others.
+    #[track_caller]
+    pub fn nothing_is_down_but(&mut self, keys: &str) {
         self.watch(ms(60));
-        assert!(self.down.is_empty(), "keys were left down for the window: {:?}", self.down);
+        let down: Vec<String> = self.down.iter().map(Key::to_string).collect();
+        assert_eq!(down.join(" "), keys, "the keys that are down for the window");
     }
 
     pub fn watch(&mut self, time: Duration) {
@@ -376,6 +411,8 @@ fn compare(which: &str, expected: &str, got: &[Moment], tolerance: Option<Durati
     if equal == expected.len() && equal == got.len() {
         return;
     }
+    let key = |moment: &Moment| (moment.key, moment.motion);
+    let are_same_keys = expected.iter().map(key).eq(got.iter().map(key));
     let first = equal.saturating_sub(SHOWN);
     let show = |moments: &[Moment]| {
         let shown = &moments[first.min(moments.len())..(equal + SHOWN).min(moments.len())];
@@ -387,6 +424,11 @@ fn compare(which: &str, expected: &str, got: &[Moment], tolerance: Option<Durati
         format!("{}{text}{} ({} in all)", dots(first > 0), dots(equal + SHOWN < moments.len()), moments.len())
     };
     let (expected, got) = (show(&expected), show(got));
+    if are_same_keys {
+        panic_any(Late(format!(
+            "{which}, key {equal} is late or early\nexpected {expected}\ngot      {got}"
+        )));
+    }
     panic!("{which}, key {equal} is another\nexpected {expected}\ngot      {got}");
 }
 

@@ -1,10 +1,15 @@
 //! Whatever breaks, the user has a plain keyboard and no key is stuck.
 
+use windows_sys::Win32::UI::WindowsAndMessaging::{
+    PBT_APMRESUMEAUTOMATIC, PBT_APMSUSPEND, WM_ENDSESSION, WM_POWERBROADCAST, WM_QUERYENDSESSION,
+    WM_WTSSESSION_CHANGE, WTS_REMOTE_CONNECT, WTS_REMOTE_DISCONNECT, WTS_SESSION_LOCK, WTS_SESSION_UNLOCK,
+};
+
 use super::Case;
 use crate::windows::chaos::Fault;
 use crate::windows::scene::Scene;
-use crate::windows::state;
 use crate::windows::time::ms;
+use crate::windows::{state, system};
 
 const KEYMAP: &str = r#"map("A", "B"); map("F", "LShift");"#;
 
@@ -86,6 +91,52 @@ pub const CASES: &[Case] = &[
             seen.native("-A -F");
             scene.nothing_is_down();
             scene.check("+A 50 -A 20 +F 50 -F", "+B @50 -B @70 +LShift @120 -LShift");
+        },
+    },
+    Case {
+        name: "when the system goes to sleep or the session is locked, what keyrx holds comes up; afterwards it maps",
+        run: |scene| {
+            scene.keyrx(KEYMAP);
+            let session = |event| (WM_WTSSESSION_CHANGE, event);
+            for (leave, come_back, said) in [
+                (
+                    (WM_POWERBROADCAST, PBT_APMSUSPEND),
+                    (WM_POWERBROADCAST, PBT_APMRESUMEAUTOMATIC),
+                    "the system woke up",
+                ),
+                (session(WTS_SESSION_LOCK), session(WTS_SESSION_UNLOCK), "the desktop is back"),
+                (session(WTS_REMOTE_DISCONNECT), session(WTS_REMOTE_CONNECT), "the desktop is back"),
+            ] {
+                scene.begin();
+                scene.type_keys("+F 20 +A 50");
+                system::tell_keyrx(leave);
+                scene.nothing_is_down();
+                scene.seen().is_in_order("+LShift +B -B -LShift");
+                system::tell_keyrx(come_back);
+                scene.wait_for(said);
+                // Nothing is pressed again, and the releases are those of keys that never were.
+                scene.begin();
+                scene.type_keys("-A -F 50");
+                scene.seen().native("-A -F");
+                scene.check("+A 50 -A 20 +F 50 -F", "+B @50 -B @70 +LShift @120 -LShift");
+                scene.watch(ms(1000)); // a hook is put in at most once a second
+            }
+        },
+    },
+    Case {
+        name: "at the end of the session keyrx agrees, releases what it holds, and ends",
+        run: |scene| {
+            scene.keyrx(KEYMAP);
+            scene.begin();
+            scene.type_keys("+F 20 +A 50");
+            assert_eq!(system::tell_keyrx((WM_QUERYENDSESSION, 0)), 1, "it objects");
+            scene.nothing_is_down_but("LShift B");
+            system::tell_keyrx((WM_ENDSESSION, 1));
+            scene.nothing_is_down();
+            assert_eq!(scene.ended().code(), Some(0));
+            scene.seen().is_in_order("+LShift +B -B -LShift");
+            scene.type_keys("-A -F 50");
+            scene.check_native("+A 50 -A");
         },
     },
 ];

@@ -5,8 +5,9 @@ use keyrx_engine::Key;
 use super::Case;
 use crate::windows::keycodes;
 use crate::windows::record::Record;
-use crate::windows::scene::Seen;
+use crate::windows::scene::{Scene, Seen};
 use crate::windows::state;
+use crate::windows::time::ms;
 
 const TAP_HOLD: &str = r#"map("CapsLock", tap_hold("Escape", "LCtrl", #{ term: 200 }));"#;
 
@@ -129,6 +130,18 @@ pub const CASES: &[Case] = &[
             seen.is_in_order("+B -B +B -B +LShift -LShift +Q -Q");
             seen.native("+Q -Q");
             state::release_all(); // for Wine they are down
+        },
+    },
+    Case {
+        name: "a mapping can depend on the language of the layout, from the moment the keymap asks for it",
+        run: |scene| {
+            scene.keyrx(r#"map("A", "B");"#);
+            let keymap = r#"when("LANG_EN", || { map("A", "C"); }); when("LANG_JA", || { map("S", "X"); });"#;
+            scene.reload(keymap, "keymap in force");
+            let maps =
+                |scene: &mut Scene| scene.play("+A 30 -A").only(|key| key == Key::C).records.len() == 2;
+            scene.wait(ms(5000), "the language to be known", maps);
+            scene.check_native("+S 30 -S");
         },
     },
     Case {

@@ -1,6 +1,7 @@
 //! The cases, by what they are about, and how they are run.
 
 mod burst;
+mod commands;
 mod faults;
 mod harness;
 mod keys;
@@ -16,10 +17,10 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use super::scene::{Disturbed, Scene};
+use super::scene::{Late, Scene};
 use super::unix;
 
-/// How often a case is tried when the machine was too busy to type in time.
+/// How often a case is tried whose failure may be the machine's: keys were typed late, or came late.
 const TRIES: u32 = 5;
 
 /// Something that holds of keyrx on Windows.
@@ -39,6 +40,7 @@ fn all() -> impl Iterator<Item = &'static Case> {
         reload::CASES,
         faults::CASES,
         regressions::CASES,
+        commands::CASES,
     ];
     groups.into_iter().flatten()
 }
@@ -58,9 +60,10 @@ pub fn run(keyrx: &Path, words: &[&str]) -> ExitCode {
         let result = attempt(case, keyrx);
         let took = begin.elapsed().as_millis();
         match result {
-            Ok(()) => {
+            Ok(tries) => {
                 passed += 1;
-                println!("ok     {} ({took} ms)", case.name);
+                let tries = if tries > 1 { format!(", try {tries}") } else { String::new() };
+                println!("ok     {} ({took} ms{tries})", case.name);
             }
             Err(why) => {
                 failed += 1;
@@ -75,29 +78,32 @@ pub fn run(keyrx: &Path, words: &[&str]) -> ExitCode {
 /// Where the last failure happened.
 static PLACE: Mutex<String> = Mutex::new(String::new());
 
-/// Runs one case; an error is what a reader of the report needs.
-fn attempt(case: &Case, keyrx: &Path) -> Result<(), String> {
-    for _ in 0..TRIES {
+/// Runs one case until it passes, or fails for a reason other than time: how often it was tried. An error is what a
+/// reader of the report needs.
+fn attempt(case: &Case, keyrx: &Path) -> Result<u32, String> {
+    let mut number = 0;
+    loop {
+        number += 1;
         let mut scene = None;
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
             let scene = scene.insert(Scene::new(keyrx));
             (case.run)(scene);
             scene.close();
         }));
-        match outcome {
-            Ok(()) => return Ok(()),
-            Err(cause) if cause.is::<Disturbed>() => {}
-            Err(cause) => {
-                let log = scene.as_mut().map(|scene| scene.log().to_owned()).unwrap_or_default();
-                let text = format!("{}\nat {}\nkeyrx said:\n{log}", message(&*cause), PLACE.lock().unwrap());
-                return Err(text.lines().map(|line| format!("       {line}\n")).collect());
-            }
+        let Err(cause) = outcome else { return Ok(number) };
+        let was_late = scene.as_ref().is_some_and(Scene::was_late) || cause.is::<Late>();
+        if was_late && number < TRIES {
+            continue;
         }
+        let log = scene.as_mut().map(|scene| scene.log().to_owned()).unwrap_or_default();
+        let place = PLACE.lock().unwrap();
+        let text = format!("{}\nat {place}, try {number}\nkeyrx said:\n{log}", message(&*cause));
+        return Err(text.lines().map(|line| format!("       {line}\n")).collect());
     }
-    Err(format!("       the machine was too busy to type in time, {TRIES} times"))
 }
 
 fn message(cause: &(dyn Any + Send)) -> String {
-    let text = cause.downcast_ref::<String>().cloned();
+    let text =
+        cause.downcast_ref::<Late>().map(|Late(text)| text).or(cause.downcast_ref::<String>()).cloned();
     text.or_else(|| cause.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default()
 }

@@ -82,6 +82,19 @@ pub const CASES: &[Case] = &[
             seen.is("+LMeta @30 +Left @60 -Left @90 -LMeta");
         },
     },
+    Case {
+        name: "the settings say which key masks, and whether any does",
+        run: |scene| {
+            let keymap = r#"when("Win", || { map("H", nothing()); });"#;
+            for (setting, mask) in [("0xFC", &[0xFC, 0xFC][..]), ("0", &[])] {
+                scene.keyrx_with(keymap, &[("KEYRX_INJECTED", "map"), ("KEYRX_MASK_KEY", setting)]);
+                let seen = scene.play("+LMeta 30 +H 30 -H 30 -LMeta");
+                let others = seen.records.iter().map(|record| record.vk).filter(|vk| *vk != 0x5B);
+                assert_eq!(others.collect::<Vec<u16>>(), mask, "with the setting {setting}");
+                scene.stop();
+            }
+        },
+    },
 ];
 
 /// The modifier went down and came up, and meanwhile a key that is not on the keyboard was pressed and released.

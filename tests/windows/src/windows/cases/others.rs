@@ -26,4 +26,15 @@ pub const CASES: &[Case] = &[
             scene.check("+A 30 -A", "+B @30 -B");
         },
     },
+    Case {
+        name: "a device block holds for its keyboard, from the second key at the latest, and for no other",
+        run: |scene| {
+            scene.keyrx(
+                r#"map("A", "C"); device("*Wine*", || { map("A", "B"); }); device("other", || { map("S", "X"); });"#,
+            );
+            scene.play("+Q 30 -Q");
+            scene.check("+A 30 -A", "+B @30 -B");
+            scene.check_native("+S 30 -S");
+        },
+    },
 ];
