@@ -23,8 +23,13 @@ const PATHS: [(Path, &str); 3] =
 const STATUSES: [Status; 3] = [Status::Healthy, Status::Degraded, Status::Unhealthy];
 
 /// Interruptions for which a hook of Windows was put in again.
-const HOOK_AGAIN: [Interruption; 4] =
-    [Interruption::HookLost, Interruption::HookSlow, Interruption::Returned, Interruption::Resumed];
+const HOOK_AGAIN: [Interruption; 5] = [
+    Interruption::HookLost,
+    Interruption::HookSlow,
+    Interruption::Returned,
+    Interruption::Resumed,
+    Interruption::LetGo,
+];
 
 /// A figure, with a sample for each combination of labels.
 struct Family {

@@ -5,6 +5,7 @@
 //! passes, and everything is released when the loop comes back to it.
 
 use std::cell::{Cell, RefCell, RefMut};
+use std::ptr::null_mut;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -24,6 +25,7 @@ use windows_sys::Win32::UI::WindowsAndMessaging::{
 
 use super::devices::Listed;
 use super::gate::{Gate, Stroke, Verdict};
+use super::hatch::Hatch;
 use super::hook::Hook;
 use super::keyboards::Keyboards;
 use super::output::{Outlet, Shared};
@@ -51,6 +53,7 @@ pub struct Desk<'a> {
     state: RefCell<State<'a>>,
     hook: RefCell<Option<Hook>>,
     shared: Arc<Shared>,
+    hatch: Arc<Hatch>,
     nonce: usize,
     injected: Injected,
     /// Whether raw input of keys that come from no keyboard says something of the hook, too.
@@ -82,6 +85,7 @@ impl<'a> Desk<'a> {
     pub fn new(
         handler: &'a mut dyn Handler,
         outlet: Outlet,
+        hatch: Arc<Hatch>,
         nonce: usize,
         options: &Options,
         programs_are_witnesses: bool,
@@ -100,6 +104,7 @@ impl<'a> Desk<'a> {
             state: RefCell::new(state),
             hook: RefCell::new(None),
             shared,
+            hatch,
             nonce,
             injected: options.injected,
             programs_are_witnesses,
@@ -115,6 +120,9 @@ impl<'a> Desk<'a> {
 
     /// A key came to the hook.
     pub fn on_key(&self, event: &KBDLLHOOKSTRUCT) -> Verdict {
+        if self.hatch.is_open() {
+            return Verdict::Pass;
+        }
         let begin = clock::now();
         let Ok(mut state) = self.state.try_borrow_mut() else {
             self.was_busy.set(true);
@@ -324,12 +332,14 @@ impl<'a> Desk<'a> {
     pub fn hook(&self) -> Result<(), Error> {
         // The new one first: so there is no moment without. Neither is called before this thread looks for messages.
         let hook = Hook::install().map_err(Error::Hook)?;
+        self.hatch.set_hook(hook.handle());
         drop(self.hook.borrow_mut().replace(hook));
         Ok(())
     }
 
     /// Takes the hook out: keys pass.
     pub fn unhook(&self) {
+        self.hatch.set_hook(null_mut());
         drop(self.hook.borrow_mut().take());
     }
 
@@ -339,6 +349,15 @@ impl<'a> Desk<'a> {
             self.came_back();
         }
         let now = clock::now();
+        if self.hatch.close() {
+            self.state.borrow_mut().gate.open(Interruption::LetGo);
+            self.hook()?;
+        }
+        if self.hatch.take_pretended_sleep() {
+            self.left(Interruption::Suspended);
+            self.want_hook(Interruption::Resumed);
+            self.came_back();
+        }
         let mut state = self.state.borrow_mut();
         if state.failures.len() >= FAILURES {
             return Err(Error::HandlerFailed);

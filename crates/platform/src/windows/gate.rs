@@ -413,6 +413,8 @@ impl Effects for Nowhere {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use keyrx_engine::notation::parse;
     use keyrx_engine::{Action, DeviceInfo, Engine, Flavor, Input, KeymapBuilder, LayerId, TapHold};
 
@@ -484,7 +486,7 @@ mod tests {
 
     impl<'a> Scene<'a> {
         fn new(mapper: &'a mut Mapper) -> Scene<'a> {
-            let (outlet, inlet) = ring();
+            let (outlet, inlet) = ring(Arc::default());
             Scene { gate: Gate::new(mapper, outlet, true), inlet, seen: String::new(), now: Time::ZERO }
         }
 

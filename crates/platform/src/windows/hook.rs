@@ -67,6 +67,13 @@ impl Hook {
     }
 }
 
+impl Hook {
+    /// The system's name for it.
+    pub fn handle(&self) -> HHOOK {
+        self.0
+    }
+}
+
 impl Drop for Hook {
     fn drop(&mut self) {
         // SAFETY: the hook is ours. If the system has dropped it already, this fails, and that is all.

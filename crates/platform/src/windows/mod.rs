@@ -15,6 +15,7 @@ mod devices;
 mod examination;
 mod focus;
 mod gate;
+mod hatch;
 mod hook;
 mod keyboards;
 mod keycodes;
@@ -68,11 +69,12 @@ fn run_with(handler: &mut dyn Handler, waker: &Waker, options: &Options, chaos: 
     priority::keep_process_at_full_speed();
     priority::raise_this_thread();
     let stamp = Stamp { nonce: nonce(), mask_key: options.mask_key };
-    let (mut outlet, inlet) = output::ring();
+    let hatch = waker.hatch();
+    let (mut outlet, inlet) = output::ring(hatch.clone());
     // What is declared first goes last: keys are sent until the hook is out, and then released.
     let sender = Sender::start(inlet, stamp, chaos.clone()).map_err(doing("start a thread"))?;
     outlet.wakes(sender.thread());
-    let desk = Desk::new(handler, outlet, stamp.nonce, options, chaos.programs_are_witnesses);
+    let desk = Desk::new(handler, outlet, hatch.clone(), stamp.nonce, options, chaos.programs_are_witnesses);
     let _current = Current::set(&desk);
     let mut this = Loop::new(&desk)?;
     pump(); // makes the queue of messages, without which the hook would be dead from the start

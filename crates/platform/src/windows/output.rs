@@ -11,6 +11,8 @@ use std::thread::Thread;
 use keyrx_engine::{Key, Modifiers, Motion, Time};
 use rtrb::{Consumer, Producer, RingBuffer};
 
+use super::hatch::Hatch;
+
 /// Acts that the ring holds. The output thread keeps up with any keyboard; a program that sends keys in bulk may be
 /// faster for a while.
 pub const CAPACITY: usize = 4096;
@@ -114,12 +116,13 @@ fn take(set: &[AtomicU64; WORDS]) -> KeySet {
 }
 
 /// Both ends of a new ring.
-pub fn ring() -> (Outlet, Inlet) {
+pub fn ring(hatch: Arc<Hatch>) -> (Outlet, Inlet) {
     let (producer, consumer) = RingBuffer::new(CAPACITY);
     let shared = Arc::new(Shared::default());
     let outlet = Outlet {
         ring: producer,
         shared: shared.clone(),
+        hatch,
         thread: None,
         pushed: 0,
         moved: (0, Time::ZERO),
@@ -134,6 +137,7 @@ pub fn ring() -> (Outlet, Inlet) {
 pub struct Outlet {
     ring: Producer<Act>,
     shared: Arc<Shared>,
+    hatch: Arc<Hatch>,
     /// The output thread, to be woken.
     thread: Option<Thread>,
     /// How many acts have been pushed.
@@ -164,6 +168,9 @@ impl Outlet {
 
     /// Puts an act behind the others.
     pub fn push(&mut self, act: Act, now: Time) -> Result<(), Stuck> {
+        if self.hatch.is_open() {
+            return Err(Stuck); // it was decided too late
+        }
         let sent = self.shared.sent.load(Ordering::Acquire);
         if sent != self.moved.0 || sent == self.pushed {
             self.moved = (sent, now);
@@ -344,7 +351,7 @@ mod tests {
 
     #[test]
     fn acts_are_sent_in_the_order_of_pushing() {
-        let (mut outlet, mut inlet) = ring();
+        let (mut outlet, mut inlet) = ring(Arc::default());
         let acts = (0..200).map(|number| press(Key::unnamed(number).unwrap())).collect::<Vec<_>>();
         acts.iter().for_each(|act| outlet.push(*act, NOW).unwrap());
         assert!(!outlet.is_idle());
@@ -354,7 +361,7 @@ mod tests {
 
     #[test]
     fn a_full_ring_takes_nothing_more() {
-        let (mut outlet, _inlet) = ring();
+        let (mut outlet, _inlet) = ring(Arc::default());
         for _ in 0..CAPACITY {
             outlet.push(Act::Mask, NOW).unwrap();
         }
@@ -363,7 +370,7 @@ mod tests {
 
     #[test]
     fn a_ring_that_does_not_move_takes_nothing_more() {
-        let (mut outlet, mut inlet) = ring();
+        let (mut outlet, mut inlet) = ring(Arc::default());
         outlet.push(Act::Mask, NOW).unwrap();
         outlet.push(Act::Mask, NOW.plus_millis(999)).unwrap();
         assert_eq!(outlet.push(Act::Mask, NOW.plus_millis(1000)), Err(Stuck));
@@ -377,7 +384,7 @@ mod tests {
 
     #[test]
     fn what_is_abandoned_is_dropped_and_what_may_be_down_is_lifted() {
-        let (mut outlet, mut inlet) = ring();
+        let (mut outlet, mut inlet) = ring(Arc::default());
         outlet.push(press(Key::A), NOW).unwrap();
         outlet.push(press(Key::S), NOW).unwrap();
         outlet.push(release(Key::S), NOW).unwrap();
@@ -397,7 +404,7 @@ mod tests {
 
     #[test]
     fn a_lone_win_or_alt_is_lifted_behind_the_mask_key() {
-        let (mut outlet, mut inlet) = ring();
+        let (mut outlet, mut inlet) = ring(Arc::default());
         outlet.push(press(Key::LMeta), NOW).unwrap();
         sent(&mut inlet, usize::MAX);
         inlet.release_all(&mut |acts| {
@@ -409,7 +416,7 @@ mod tests {
 
     #[test]
     fn a_release_that_the_system_does_not_take_is_stale() {
-        let (mut outlet, mut inlet) = ring();
+        let (mut outlet, mut inlet) = ring(Arc::default());
         outlet.push(press(Key::A), NOW).unwrap();
         sent(&mut inlet, usize::MAX);
         outlet.push(release(Key::A), NOW).unwrap();

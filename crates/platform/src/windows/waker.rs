@@ -1,4 +1,5 @@
-//! How another thread speaks to the loop: it leaves its message where the handler looks, and wakes the loop.
+//! How other threads speak to the loop: they leave a message where the handler looks, and wake the loop. Or, where
+//! the handler hangs, they let the keyboards go without it.
 
 use std::io;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
@@ -8,29 +9,50 @@ use std::sync::Arc;
 use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::System::Threading::{CreateEventW, SetEvent};
 
+use super::hatch::Hatch;
 use crate::Error;
 
-/// Wakes a running loop, which then hands `Event::Woken` to its handler. Calls that come together may give one event.
+/// Another thread's way to a running loop.
 #[derive(Clone, Debug)]
-pub struct Waker(Arc<OwnedHandle>);
+pub struct Waker {
+    event: Arc<OwnedHandle>,
+    hatch: Arc<Hatch>,
+}
 
 impl Waker {
     /// A waker for one call of `run`; it is cloned for those who are to wake it.
     pub fn new() -> Result<Waker, Error> {
         match event(null(), Reset::ByTheWait) {
-            Ok(event) => Ok(Waker(Arc::new(event))),
+            Ok(event) => Ok(Waker { event: Arc::new(event), hatch: Arc::default() }),
             Err(source) => Err(Error::System { doing: "make an event".into(), source }),
         }
     }
 
-    /// Wakes the loop; it need not run yet.
+    /// Wakes the loop, which then hands `Event::Woken` to its handler; it need not run yet. Calls that come together
+    /// may give one event.
     pub fn wake(&self) {
-        set(&self.0);
+        set(&self.event);
+    }
+
+    /// Makes the keyboards plain ones, whatever the loop is at, and lifts every key that we hold. When the loop is back
+    /// it takes them again.
+    pub fn let_go(&self) {
+        self.hatch.let_go();
+    }
+
+    /// For tests: does as if the machine had slept.
+    pub fn pretend_sleep(&self) {
+        self.hatch.pretend_sleep();
+        self.wake();
+    }
+
+    pub(super) fn hatch(&self) -> &Arc<Hatch> {
+        &self.hatch
     }
 
     /// What the loop waits for; the wait takes note of all calls of `wake` so far.
     pub(super) fn handle(&self) -> HANDLE {
-        self.0.as_raw_handle()
+        self.event.as_raw_handle()
     }
 }
 
