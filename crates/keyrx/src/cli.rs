@@ -7,7 +7,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::instance::AlreadyRunning;
-use crate::{check, demo, devices, doctor, run, simulate, test};
+use crate::{check, demo, devices, doctor, run, simulate, supervise, test};
 
 /// How a command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub enum Exit {
     NotPermitted,
     /// Something that cannot be the user's fault.
     Internal,
+    /// As a program that we have run.
+    As(u8),
 }
 
 impl Exit {
@@ -31,15 +33,22 @@ impl Exit {
     }
 }
 
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> ExitCode {
-        ExitCode::from(match exit {
+impl Exit {
+    pub fn code(self) -> u8 {
+        match self {
             Exit::Ok => 0,
             Exit::BadInput => 1,
             Exit::Usage => 2,
             Exit::NotPermitted => 3,
             Exit::Internal => 70,
-        })
+            Exit::As(code) => code,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        exit.code().into()
     }
 }
 
@@ -55,6 +64,8 @@ struct Cli {
 enum Command {
     /// Maps the keys of the keyboards, until it is told to stop.
     Run(run::Run),
+    /// Runs a command, such as `keyrx run`, and starts it again whenever it dies or hangs.
+    Supervise(supervise::Supervise),
     /// Shows keyrx at work in this terminal: no keyboard is taken, no right is needed.
     Demo,
     /// Says what is wrong with a keymap, where, and what to do about it.
@@ -110,6 +121,7 @@ pub fn main() -> Exit {
     };
     let done = match cli.command {
         Command::Run(run) => run.run(),
+        Command::Supervise(supervise) => supervise.run(),
         Command::Demo => demo::demo(),
         Command::Check { keymap, system, json } => check::check(&keymap, system, json),
         Command::Test { paths, json } => test::test(&paths, json),

@@ -10,12 +10,15 @@ use std::time::{Duration, Instant};
 
 use keyrx_config::{Loaded, Severity};
 use keyrx_engine::Keymap;
-use keyrx_platform::native::Waker;
+use keyrx_platform::native::{Waker, boot};
 
 use crate::health::{self, Evidence, KeymapState, Report, Status};
+use crate::lifecycle::Lifecycle;
 use crate::logging::LogSwitch;
 use crate::metrics::{Latency, Metrics};
 use crate::paths::Paths;
+use crate::recovery::Mode;
+use crate::sd_notify::Notify;
 use crate::session::Command;
 use crate::settings::{Said, Settings};
 use crate::signals::Signal;
@@ -63,6 +66,8 @@ pub struct Control {
     pub said: Said,
     pub store: Option<Store>,
     pub keymap: KeymapInUse,
+    pub lifecycle: Arc<Lifecycle>,
+    pub notify: Notify,
     pub memory: Memory,
     pub plan: Plan,
 }
@@ -79,6 +84,8 @@ pub struct Memory {
     saved: State,
     state: State,
     is_saving_broken: bool,
+    /// Whoever started keyrx has been told that it is ready.
+    is_ready: bool,
     /// The status of each check that had something to say.
     health: Vec<(&'static str, Status)>,
     /// Readings of the latency, so that the recent one is the difference.
@@ -94,6 +101,7 @@ impl Memory {
             saved,
             state,
             is_saving_broken: false,
+            is_ready: false,
             health: Vec::new(),
             earlier: latency.clone(),
             latest: latency,
@@ -160,10 +168,15 @@ impl Control {
                 self.plan.is_reading = false;
                 self.plan.files_at = Instant::now().checked_add(QUIET);
                 self.offer(*loaded);
+                if self.memory.is_ready {
+                    self.notify.ready();
+                }
             }
             Cause::Signal(Signal::Stop) => {
                 tracing::info!(event = "stopping", "stopping");
+                self.notify.stopping();
                 self.command(Command::Stop);
+                self.lifecycle.stopping("signal");
                 return Next::End;
             }
         }
@@ -178,11 +191,16 @@ impl Control {
         }
         if !self.plan.is_reading && std::mem::take(&mut self.plan.is_outdated) {
             self.read_settings();
+            if self.memory.is_ready {
+                self.notify.reloading(boot::age());
+            }
             self.watch.before_load();
             self.plan.is_reading = self.compile.try_send(()).is_ok();
         }
         if self.plan.look_at <= now {
-            self.plan.look_at = now.checked_add(LOOK).unwrap_or(now);
+            let look =
+                self.notify.watchdog_interval().map_or(LOOK, |interval| interval.clamp(LOOK / 10, LOOK));
+            self.plan.look_at = now.checked_add(look).unwrap_or(now);
             self.look();
         }
     }
@@ -196,10 +214,14 @@ impl Control {
         match accept(&self.keymap.path, loaded, &self.metrics) {
             Some(keymap) => {
                 self.keymap.state = KeymapState::Current;
+                if self.lifecycle.forgive("the keymap has been read again") {
+                    self.notify.forgiven();
+                }
                 self.memory.state.last_good = last_good;
                 self.command(Command::Keymap(keymap));
             }
             None if self.keymap.state == KeymapState::Current => self.keymap.state = KeymapState::LastGood,
+            None if self.lifecycle.mode() == Mode::Normal => self.keymap.state = KeymapState::Missing,
             None => {}
         }
     }
@@ -238,8 +260,23 @@ impl Control {
         self.plan.looks = self.plan.looks.saturating_add(1);
         self.save();
         let now = metrics.at;
+        let recovery = self.lifecycle.recovery();
+        // Safe mode or the rest is over.
+        self.plan.is_outdated |= self.keymap.state == KeymapState::Withheld && recovery.mode == Mode::Normal;
+        let is_ready = metrics.is_ready;
         let evidence = Evidence::new(metrics, &self.memory.earlier, now, self.keymap.state);
-        self.tell_health(&health::assess(now, &evidence, Timestamp::now().seconds()));
+        let report = health::assess(now, &Evidence { recovery, ..evidence }, Timestamp::now().seconds());
+        if is_ready && !std::mem::replace(&mut self.memory.is_ready, true) {
+            self.notify.ready();
+        }
+        // Progress alone counts, never keyboards, keymap or disk.
+        let is_stuck = |check: &health::Check| {
+            matches!(check.name, "session" | "engine") && check.status == Status::Unhealthy
+        };
+        if !report.checks.iter().any(is_stuck) {
+            self.notify.watchdog();
+        }
+        self.tell_health(&report);
     }
 
     /// Says how keyrx is, when that has changed.
@@ -251,6 +288,7 @@ impl Control {
         self.memory.health = health;
         let reasons = report.checks.iter().map(|check| check.reason.as_str()).collect::<Vec<_>>().join("; ");
         let status = report.status.to_string();
+        self.notify.status(&format!("{status}{}{reasons}", if reasons.is_empty() { "" } else { ": " }));
         match report.status {
             Status::Healthy if reasons.is_empty() => {
                 tracing::info!(event = "health_changed", status, "health: {status}");

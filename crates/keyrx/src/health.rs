@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::metrics::{self, Snapshot};
+use crate::recovery::{Mode, Recovery};
 
 /// How something is, from the best to the worst.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -36,6 +37,7 @@ pub struct Evidence {
     /// When the control thread last did anything, from the start of keyrx.
     pub control_at: Duration,
     pub keymap: KeymapState,
+    pub recovery: Recovery,
     /// Within how many microseconds 95 % and 99 % of the latest keys were answered.
     pub latency_p95: u64,
     pub latency_p99: u64,
@@ -49,6 +51,8 @@ pub enum KeymapState {
     LastGood,
     /// There is none that can be used: keys pass through.
     Missing,
+    /// It has not been read, in safe mode: keys pass through.
+    Withheld,
 }
 
 /// The answer: the body of `/health`.
@@ -133,6 +137,26 @@ pub fn assess(now: Duration, evidence: &Evidence, timestamp: String) -> Report {
             let reason = "the keymap has mistakes; keys pass through (passthrough)";
             checks.add("keymap", Status::Unhealthy, reason)
         }
+        KeymapState::Withheld => checks.add(
+            "keymap",
+            Status::Degraded,
+            "the keymap has not been read; keys pass through (passthrough)",
+        ),
+    };
+    let crashes = evidence.recovery.recent_crashes;
+    match evidence.recovery.mode {
+        Mode::Normal if crashes == 0 => Status::Healthy,
+        Mode::Normal => checks.add(
+            "supervisor",
+            Status::Degraded,
+            format!("keyrx crashed in the last five minutes: {crashes}"),
+        ),
+        Mode::Safe => checks.add("supervisor", Status::Degraded, "keyrx died again and again: safe mode"),
+        Mode::Rest { .. } => checks.add(
+            "supervisor",
+            Status::Degraded,
+            "keyrx died in safe mode, too: it rests and takes no keyboard",
+        ),
     };
 
     let paused = match metrics.is_paused {
@@ -221,7 +245,7 @@ impl Evidence {
     ) -> Evidence {
         let latency = metrics.latency.since(earlier);
         let (latency_p95, latency_p99) = (latency.within(95), latency.within(99));
-        Evidence { metrics, control_at, keymap, latency_p95, latency_p99 }
+        Evidence { metrics, control_at, keymap, recovery: Recovery::default(), latency_p95, latency_p99 }
     }
 }
 
@@ -275,6 +299,10 @@ mod tests {
         check(|it| it.metrics.is_paused = true, 10, Degraded, &["paused"]);
         check(|it| it.keymap = KeymapState::LastGood, 10, Degraded, &["keymap"]);
         check(|it| it.keymap = KeymapState::Missing, 10, Unhealthy, &["keymap"]);
+        check(|it| it.recovery.recent_crashes = 1, 10, Degraded, &["supervisor"]);
+        check(|it| it.recovery.mode = Mode::Safe, 10, Degraded, &["supervisor"]);
+        check(|it| it.recovery.mode = Mode::Rest { until: second }, 10, Degraded, &["supervisor"]);
+        check(|it| it.keymap = KeymapState::Withheld, 10, Degraded, &["keymap"]);
         check(|it| it.latency_p95 = 1001, 10, Degraded, &["latency"]);
         check(|it| it.latency_p99 = 100_001, 10, Unhealthy, &["latency"]);
         check(|it| it.metrics.panics_5m = 1, 10, Degraded, &["panics"]);

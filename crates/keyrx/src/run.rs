@@ -10,15 +10,19 @@ use std::sync::mpsc::{channel, sync_channel};
 
 use anyhow::Result;
 use keyrx_engine::{Keymap, KeymapBuilder, Motion};
+use keyrx_platform::idle;
 use keyrx_platform::native::{self, Waker};
 
 use crate::cli::Exit;
 use crate::control::{self, Cause, Control, KeymapInUse, Memory, Plan};
 use crate::health::KeymapState;
 use crate::instance::Instance;
+use crate::lifecycle::Lifecycle;
 use crate::logging::Logging;
 use crate::metrics::{Hit, Metrics, Path as Outcome};
 use crate::paths::{self, Directories, Paths};
+use crate::recovery::Mode;
+use crate::sd_notify::Notify;
 use crate::session::Session;
 use crate::settings::{Said, Settings};
 use crate::state::{State, Store};
@@ -32,10 +36,21 @@ pub struct Run {
     /// The keymap. It is read again whenever it, or a file that it loads, changes.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// Where keys come from.
+    #[arg(long, value_name = "PLATFORM", default_value = "auto", hide = true)]
+    platform: Platform,
     #[command(flatten)]
     directories: Directories,
     #[command(flatten)]
     said: Said,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Platform {
+    /// The keyboards of this machine.
+    Auto,
+    /// Nowhere: no keyboard and no right is needed.
+    Simulated,
 }
 
 impl Run {
@@ -78,6 +93,7 @@ impl Run {
                 paths.state_dir().display()
             );
         }
+        let lifecycle = Arc::new(Lifecycle::begin(state_dir.is_ok().then(|| paths.lifecycle("run"))));
         let store = state_dir.is_ok().then(|| Store::new(paths.state()));
         let saved = store.as_ref().map(Store::load).unwrap_or_default();
 
@@ -89,13 +105,20 @@ impl Run {
         // Whatever they tell, the control thread is gone when keyrx ends.
         let tell = causes.clone();
         let mut watch = Watch::new(move |event| drop(tell.send(Cause::Hint(event))))?;
-        let loaded = keyrx_config::load(&keymap_path);
-        watch.follow(&control::files(&loaded, &paths));
-        let last_good = control::last_good(&keymap_path, &loaded).or_else(|| saved.last_good.clone());
-        let state = State { last_good, ..saved.clone() };
-        let (keymap, keymap_state) = match control::accept(&keymap_path, loaded, &metrics) {
-            Some(keymap) => (keymap, KeymapState::Current),
-            None => fall_back(&keymap_path, &saved),
+        let (state, keymap, keymap_state) = if lifecycle.mode() == Mode::Normal {
+            let loaded = keyrx_config::load(&keymap_path);
+            watch.follow(&control::files(&loaded, &paths));
+            let last_good = control::last_good(&keymap_path, &loaded).or_else(|| saved.last_good.clone());
+            let (keymap, keymap_state) = match control::accept(&keymap_path, loaded, &metrics) {
+                Some(keymap) => (keymap, KeymapState::Current),
+                None => fall_back(&keymap_path, &saved),
+            };
+            (State { last_good, ..saved.clone() }, keymap, keymap_state)
+        } else {
+            // What keyrx dies of may be the keymap.
+            let files = std::iter::once(keymap_path.clone()).chain(paths.settings());
+            watch.follow(&files.collect::<Vec<_>>());
+            (saved.clone(), KeymapBuilder::new().build(), KeymapState::Withheld)
         };
         if saved.is_paused {
             tracing::warn!(
@@ -130,6 +153,8 @@ impl Run {
             paths,
             store,
             keymap: KeymapInUse { path: keymap_path, state: keymap_state },
+            lifecycle: lifecycle.clone(),
+            notify: Notify::from_environment(),
             memory: Memory::new(saved.clone(), state, &metrics),
             plan: Plan::new(),
         };
@@ -137,7 +162,14 @@ impl Run {
 
         let session = Session::commanded(keymap, commanded).paused(saved.is_paused);
         let mut tap = Tap::new(session, metrics.clone());
-        let run = || native::run(&mut tap, &waker, &settings.platform);
+        let rest = || match self.platform {
+            Platform::Auto => lifecycle.rest(),
+            Platform::Simulated => Some(std::time::Duration::MAX),
+        };
+        let run = || match idle::run(&mut tap, &waker, &rest) {
+            idle::Ended::Stopped => Ok(()),
+            idle::Ended::Rested => native::run(&mut tap, &waker, &settings.platform),
+        };
         // What a panic unwinds lets the keyboards go.
         let exit = match catch_unwind(AssertUnwindSafe(run)) {
             Ok(Ok(())) => Exit::Ok,
@@ -150,6 +182,7 @@ impl Run {
             Err(_) => Exit::Internal,
         };
         tell_end(&metrics);
+        lifecycle.stopped(exit.code());
         Ok(exit)
     }
 }

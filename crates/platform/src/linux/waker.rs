@@ -2,8 +2,10 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::time::Timespec;
 
 use crate::Error;
 
@@ -24,6 +26,14 @@ impl Waker {
     pub fn wake(&self) {
         // The one way to fail is a full counter, and then the loop is as good as woken.
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+    }
+
+    /// Waits for a call of `wake`, or for so long, and takes note of all calls so far.
+    pub fn wait(&self, limit: Duration) {
+        // More than the kernel can count is for ever. An early end is a wake-up without a cause, which harms nobody.
+        let limit = Timespec::try_from(limit).ok();
+        let _ = poll(&mut [PollFd::new(&self.0, PollFlags::IN)], limit.as_ref());
+        self.clear();
     }
 
     /// Takes note of all calls of `wake` so far.
