@@ -6,6 +6,7 @@ mod bench;
 mod cargo;
 mod guest;
 mod kernel;
+mod packaging;
 mod prove;
 mod setup;
 mod test;

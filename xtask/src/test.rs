@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::{cargo, guest, prove, setup, windows};
+use crate::{cargo, guest, packaging, prove, setup, windows};
 
 /// How a subset ended when it did not fail.
 pub enum Outcome {
@@ -46,6 +46,12 @@ const SUBSETS: &[Subset] = &[
         name: "advisories",
         about: "known weaknesses of the dependencies",
         run: advisories,
+        on_request: false,
+    },
+    Subset {
+        name: "packaging",
+        about: "what is installed for systemd",
+        run: packaging::test,
         on_request: false,
     },
     Subset {
