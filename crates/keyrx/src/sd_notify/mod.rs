@@ -100,6 +100,7 @@ impl Notify {
 }
 
 /// What a supervisor is told.
+#[cfg(target_os = "linux")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     Ready,
@@ -112,9 +113,9 @@ pub enum Message {
     Ended,
 }
 
+#[cfg(target_os = "linux")]
 impl Message {
     /// All that one datagram says. What it says beside that is for others.
-    #[cfg_attr(windows, expect(dead_code, reason = "Windows has no such socket"))]
     fn parse(text: &str) -> Vec<Message> {
         let message = |line: &str| match line.split_once('=')? {
             ("READY", "1") => Some(Message::Ready),
