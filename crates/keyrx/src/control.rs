@@ -191,11 +191,11 @@ impl Control {
         }
         if !self.plan.is_reading && std::mem::take(&mut self.plan.is_outdated) {
             self.read_settings();
-            if self.memory.is_ready {
-                self.notify.reloading(boot::age());
-            }
             self.watch.before_load();
             self.plan.is_reading = self.compile.try_send(()).is_ok();
+            if self.plan.is_reading && self.memory.is_ready {
+                self.notify.reloading(boot::age()); // `ready` follows when it has been read
+            }
         }
         if self.plan.look_at <= now {
             let look =
@@ -221,7 +221,9 @@ impl Control {
                 self.command(Command::Keymap(keymap));
             }
             None if self.keymap.state == KeymapState::Current => self.keymap.state = KeymapState::LastGood,
-            None if self.lifecycle.mode() == Mode::Normal => self.keymap.state = KeymapState::Missing,
+            None if self.keymap.state == KeymapState::Withheld && self.lifecycle.mode() == Mode::Normal => {
+                self.keymap.state = KeymapState::Missing;
+            }
             None => {}
         }
     }

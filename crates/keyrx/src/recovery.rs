@@ -337,8 +337,15 @@ mod tests {
             let mut now = Duration::ZERO;
             for (pause, lived, is_forgiven) in deaths {
                 now += Duration::from_millis(pause);
-                let was_resting = matches!(history.mode(now), Mode::Rest { .. });
+                let severity = |mode| match mode {
+                    Mode::Normal => 0,
+                    Mode::Safe => 1,
+                    Mode::Rest { .. } => 2,
+                };
+                let before = severity(history.mode(now));
+                let was_resting = before == 2;
                 history.died(now, Duration::from_millis(lived));
+                prop_assert!(severity(history.mode(now)) >= before, "a death makes nothing better");
                 let wait = history.next_start().checked_sub(now);
                 prop_assert!(wait.is_some(), "a start is never due before the death");
                 let limit = if was_resting { REST } else { Duration::from_millis(LONGEST_DELAY_MS) };

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test")]
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -226,6 +227,30 @@ fn a_signal_to_read_again_is_passed_on() {
 }
 
 #[test]
+fn in_a_terminal_both_end_with_it_and_by_one_ctrl_c() {
+    for is_closed in [true, false] {
+        let home = Home::new(&format!("terminal-{is_closed}"));
+        let supervise = format!("exec {KEYRX} supervise -- {KEYRX} {}", RUN.join(" "));
+        let mut command = Command::new("script");
+        command.args(["--quiet", "--return", "--command", &supervise, "/dev/null"]).current_dir(&home.0);
+        command.env_clear().env("HOME", &home.0).env("PATH", std::env::var_os("PATH").unwrap());
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut terminal = Running(command.spawn().unwrap());
+        home.wait_for("ready", 1);
+        let child = home.pid();
+        if is_closed {
+            terminal.0.kill().unwrap();
+            terminal.ends();
+        } else {
+            terminal.0.stdin.as_mut().unwrap().write_all(b"\x03").unwrap();
+            assert_eq!(terminal.ends().code(), Some(0));
+        }
+        home.wait("its end", || !is_alive(child));
+        assert_eq!((home.count("stopped"), home.count("ready")), (1, 1), "it ended in order");
+    }
+}
+
+#[test]
 fn a_keyrx_that_hangs_is_found_killed_and_back() {
     let home = Home::new("hung");
     let _supervisor = home.supervise_run();
@@ -237,7 +262,7 @@ fn a_keyrx_that_hangs_is_found_killed_and_back() {
     println!("ready again {:.3} s after it hung", begin.elapsed().as_secs_f64());
     assert!(home.pid() != before && !is_alive(before));
     let said = home.said();
-    assert!(said.contains("no sign of life for 3.") && said.contains("after it hung"), "{said}");
+    assert!(said.contains("no sign of life for ") && said.contains("after it hung"), "{said}");
 }
 
 #[test]
