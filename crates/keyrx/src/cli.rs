@@ -31,9 +31,7 @@ impl Exit {
     pub fn of(error: &keyrx_platform::Error) -> Exit {
         if error.is_forbidden() { Exit::NotPermitted } else { Exit::Internal }
     }
-}
 
-impl Exit {
     pub fn code(self) -> u8 {
         match self {
             Exit::Ok => 0,

@@ -143,21 +143,12 @@ pub fn assess(now: Duration, evidence: &Evidence, timestamp: String) -> Report {
             "the keymap has not been read; keys pass through (passthrough)",
         ),
     };
-    let crashes = evidence.recovery.recent_crashes;
-    match evidence.recovery.mode {
-        Mode::Normal if crashes == 0 => Status::Healthy,
-        Mode::Normal => checks.add(
-            "supervisor",
-            Status::Degraded,
-            format!("keyrx crashed in the last five minutes: {crashes}"),
-        ),
-        Mode::Safe => checks.add("supervisor", Status::Degraded, "keyrx died again and again: safe mode"),
-        Mode::Rest { .. } => checks.add(
-            "supervisor",
-            Status::Degraded,
-            "keyrx died in safe mode, too: it rests and takes no keyboard",
-        ),
-    };
+    let Recovery { mode, recent_crashes } = evidence.recovery;
+    checks.judge("supervisor", degraded_if(mode != Mode::Normal || recent_crashes > 0), || match mode {
+        Mode::Normal => format!("{recent_crashes} crashes of keyrx in five minutes"),
+        Mode::Safe => "keyrx died again and again: safe mode".into(),
+        Mode::Rest { .. } => "keyrx died in safe mode, too: it rests and takes no keyboard".into(),
+    });
 
     let paused = match metrics.is_paused {
         true => checks.add("paused", Status::Degraded, "mapping is paused (LCtrl + Space + Escape resumes)"),

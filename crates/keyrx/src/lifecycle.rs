@@ -83,6 +83,8 @@ pub struct Record {
     path: Option<PathBuf>,
     boot: String,
     entries: VecDeque<Entry>,
+    /// The last event did not come to the disk.
+    fails: bool,
 }
 
 impl Record {
@@ -129,7 +131,9 @@ impl Record {
         self.entries.drain(..too_many);
         let Some(path) = &self.path else { return };
         let text = self.entries.iter().filter_map(line).collect::<String>();
-        if let Err(error) = state::replace(path, None, text.as_bytes()) {
+        let saved = state::replace(path, None, text.as_bytes());
+        self.fails = saved.is_err();
+        if let Err(error) = saved {
             tracing::warn!(
                 event = "state_not_saved",
                 path = %path.display(),
@@ -138,6 +142,10 @@ impl Record {
                 path.display()
             );
         }
+    }
+
+    pub fn fails(&self) -> bool {
+        self.fails
     }
 
     /// The deaths of this boot, and what they come to.

@@ -186,7 +186,14 @@ impl Shell {
                     }
                     // It fails only for one that has ended.
                     Action::Kill => drop(self.child.as_mut().map(Child::kill)),
-                    Action::Keep(event) => self.record.add(boot::age(), event),
+                    Action::Keep(event) => {
+                        self.record.add(boot::age(), event);
+                        if self.record.fails() {
+                            say(format_args!(
+                                "a restart will not know of this: the record cannot be written"
+                            ));
+                        }
+                    }
                     Action::Report(report) => say(format_args!("{}", text(&report))),
                     Action::End(how) => return Some(self.exit(how)),
                 }
