@@ -138,6 +138,14 @@ impl Drop for Running {
     }
 }
 
+/// Kills it, and takes away what it could not.
+fn kill_supervisor(supervisor: &mut Running) {
+    supervisor.0.kill().unwrap();
+    supervisor.ends();
+    fs::remove_dir_all(std::env::temp_dir().join(format!("keyrx-supervise-{}.0", supervisor.0.id())))
+        .unwrap();
+}
+
 fn signal(pid: u32, name: &str) {
     let done = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status().unwrap();
     assert!(done.success());
@@ -278,8 +286,7 @@ fn a_command_that_dies_at_its_start_gets_to_safe_mode_and_to_a_rest_whatever_bec
     };
     let mut supervisor = home.supervise_script(script);
     home.wait("six deaths", || home.said().contains("Death 6 in a row"));
-    supervisor.0.kill().unwrap();
-    supervisor.ends();
+    kill_supervisor(&mut supervisor);
     assert_eq!(starts().len(), 6, "{}", home.said());
     let _supervisor = home.supervise_script(script);
     home.wait("a wait", || home.said().contains("it has died often enough"));
@@ -301,10 +308,7 @@ fn a_keyrx_whose_supervisor_is_killed_goes_on_and_says_so() {
     let mut supervisor = home.supervise_run();
     home.wait_for("health_changed", 1);
     let child = home.pid();
-    supervisor.0.kill().unwrap();
-    supervisor.ends();
-    home.wait_for("health_changed", 1);
-    let directory = format!("keyrx-supervise-{}.0", supervisor.0.id());
+    kill_supervisor(&mut supervisor);
     home.wait_for("supervisor_unreachable", 1);
     assert!(is_alive(child));
     let mut second = home.supervise_run();
@@ -312,7 +316,6 @@ fn a_keyrx_whose_supervisor_is_killed_goes_on_and_says_so() {
     assert!(home.said().contains(&format!("running already (process {child},")), "{}", home.said());
     signal(child, "TERM");
     home.wait_for("stopped", 1);
-    let _ = fs::remove_dir_all(std::env::temp_dir().join(directory));
 }
 
 // --- run --------------------------------------------------------------------------------------------------------
