@@ -142,8 +142,7 @@ impl Drop for Running {
 fn kill_supervisor(supervisor: &mut Running) {
     supervisor.0.kill().unwrap();
     supervisor.ends();
-    fs::remove_dir_all(std::env::temp_dir().join(format!("keyrx-supervise-{}.0", supervisor.0.id())))
-        .unwrap();
+    fs::remove_dir_all(Path::new("/tmp").join(format!("keyrx-supervise-{}.0", supervisor.0.id()))).unwrap();
 }
 
 fn signal(pid: u32, name: &str) {
