@@ -7,6 +7,7 @@ mod cargo;
 mod guest;
 mod kernel;
 mod monitoring;
+mod packaging;
 mod prove;
 mod setup;
 mod test;

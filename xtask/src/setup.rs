@@ -57,7 +57,8 @@ fn installed(package: &str) -> bool {
     query.is_ok_and(|query| query.status.success() && query.stdout == b"installed")
 }
 
-fn is_root() -> bool {
+/// Whether we may give files to others.
+pub fn is_root() -> bool {
     Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n")
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::{cargo, guest, monitoring, prove, setup, windows};
+use crate::{cargo, guest, monitoring, packaging, prove, setup, windows};
 
 /// How a subset ended when it did not fail.
 pub enum Outcome {
@@ -32,6 +32,7 @@ const SUBSETS: &[Subset] = &[
     Subset { name: "deny", about: "licences and sources of the dependencies", run: deny },
     Subset { name: "advisories", about: "known weaknesses of the dependencies", run: advisories },
     Subset { name: "monitoring", about: "real Prometheus reads the metrics", run: monitoring::run },
+    Subset { name: "packaging", about: "what is installed for systemd", run: packaging::test },
     Subset { name: "linux", about: "real keyboards on a real kernel, in a guest", run: linux },
     Subset { name: "windows", about: "the program for Windows, under Wine", run: windows::test },
 ];

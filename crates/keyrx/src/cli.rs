@@ -10,7 +10,7 @@ use crate::client::{self, Ask, AskError};
 use crate::instance::AlreadyRunning;
 use crate::paths::Directories;
 use crate::profiles::ProfileError;
-use crate::{check, demo, devices, doctor, run, selftest, simulate, test};
+use crate::{check, demo, devices, doctor, run, selftest, simulate, supervise, test};
 
 /// How a command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub enum Exit {
     TookTooLong,
     /// Something that cannot be the user's fault.
     Internal,
+    /// As a program that we have run.
+    As(u8),
 }
 
 impl Exit {
@@ -36,11 +38,9 @@ impl Exit {
     pub fn of(error: &keyrx_platform::Error) -> Exit {
         if error.is_forbidden() { Exit::NotPermitted } else { Exit::Internal }
     }
-}
 
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> ExitCode {
-        ExitCode::from(match exit {
+    pub fn code(self) -> u8 {
+        match self {
             Exit::Ok => 0,
             Exit::BadInput => 1,
             Exit::Usage => 2,
@@ -48,7 +48,14 @@ impl From<Exit> for ExitCode {
             Exit::NotRunning => 4,
             Exit::TookTooLong => 75,
             Exit::Internal => 70,
-        })
+            Exit::As(code) => code,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        exit.code().into()
     }
 }
 
@@ -64,6 +71,8 @@ struct Cli {
 enum Command {
     /// Maps the keys of the keyboards, until it is told to stop.
     Run(run::Run),
+    /// Runs a command, such as `keyrx run`, and starts it again whenever it dies or hangs.
+    Supervise(supervise::Supervise),
     /// Shows keyrx at work in this terminal: no keyboard is taken, no right is needed.
     Demo,
     /// Says what is wrong with a keymap, where, and what to do about it.
@@ -145,6 +154,7 @@ pub fn main() -> Exit {
     };
     let done = match cli.command {
         Command::Run(run) => run.run(),
+        Command::Supervise(supervise) => supervise.run(),
         Command::Demo => demo::demo(),
         Command::Check { keymap, system, json } => check::check(&keymap, system, json),
         Command::Test { paths, json } => test::test(&paths, json),

@@ -12,14 +12,17 @@ use std::time::{Duration, Instant};
 
 use keyrx_config::{Loaded, Severity};
 use keyrx_engine::Keymap;
+use keyrx_platform::native::boot;
 use tokio::sync::{oneshot, watch};
 
 use crate::chaos::{self, Point};
 use crate::daemon::{Daemon, KeymapSource, Order, Ordered, Reply};
-use crate::health::{KeymapState, Report, Status};
+use crate::health::{Check, KeymapState, Report, Status};
 use crate::metrics::{Latency, Metrics};
 use crate::paths::Paths;
+use crate::recovery::Mode;
 use crate::rehearsal;
+use crate::sd_notify::Notify;
 use crate::session::Command;
 use crate::settings::{Said, Settings};
 use crate::signals::Signal;
@@ -77,6 +80,7 @@ pub struct Control {
     pub watch: Watch,
     pub said: Said,
     pub store: Option<Store>,
+    pub notify: Notify,
     pub memory: Memory,
     pub plan: Plan,
 }
@@ -87,6 +91,8 @@ pub struct Memory {
     saved: State,
     state: State,
     is_saving_broken: bool,
+    /// Whoever started keyrx has been told that it is ready.
+    is_ready: bool,
     /// The status of each check that had something to say.
     health: Vec<(&'static str, Status)>,
     /// The latest reading of the latency; the one before it is in the view.
@@ -104,6 +110,7 @@ impl Memory {
             saved,
             state,
             is_saving_broken: false,
+            is_ready: false,
             health: Vec::new(),
             latest: Arc::new(metrics.snapshot().latency),
             offered: 0,
@@ -196,9 +203,12 @@ impl Control {
                 if let Some(reading) = self.plan.reading.take() {
                     self.has_read(reading, loaded);
                 }
+                if self.memory.is_ready {
+                    self.notify.ready();
+                }
             }
             Cause::Order(Ordered { order, answer }) => self.obey(order, answer),
-            Cause::Signal(Signal::Stop) => self.begin_to_stop(),
+            Cause::Signal(Signal::Stop) => self.begin_to_stop("signal"),
             Cause::Drained if self.plan.stop_at.is_some() => return Next::End,
             Cause::Drained => {}
         }
@@ -229,15 +239,17 @@ impl Control {
             },
             Order::Stop => {
                 reply(answer, Reply::Done);
-                self.begin_to_stop();
+                self.begin_to_stop("command");
             }
         }
     }
 
     /// No new clients; those that are there are told, and have a while to go. The keyboard is still mapped.
-    fn begin_to_stop(&mut self) {
+    fn begin_to_stop(&mut self, reason: &str) {
         if self.plan.stop_at.is_none() {
-            tracing::info!(event = "stopping", "stopping");
+            tracing::info!(event = "stopping", reason, "stopping");
+            self.notify.stopping();
+            self.daemon.lifecycle.stopping(reason);
             self.daemon.metrics.set_stopping();
             chaos::strike(Point::Ending);
             self.plan.stop_at = Instant::now().checked_add(DRAIN);
@@ -259,7 +271,9 @@ impl Control {
             self.begin_to_read();
         }
         if self.plan.look_at <= now {
-            self.plan.look_at = now.checked_add(LOOK).unwrap_or(now);
+            let look =
+                self.notify.watchdog_interval().map_or(LOOK, |interval| interval.clamp(LOOK / 10, LOOK));
+            self.plan.look_at = now.checked_add(look).unwrap_or(now);
             self.look();
         }
     }
@@ -282,6 +296,9 @@ impl Control {
             self.plan.change = None;
             let waiting = std::mem::take(&mut self.plan.waiting);
             self.plan.reading = Some(Reading { source, waiting });
+            if self.memory.is_ready {
+                self.notify.reloading(boot::age()); // `ready` follows when it has been read
+            }
         }
     }
 
@@ -306,9 +323,13 @@ impl Control {
             if let Some(name) = source.profile() {
                 self.memory.state.active_profile = Some(name.to_owned());
             }
+            if self.daemon.lifecycle.forgive("the keymap has been read again") {
+                self.notify.forgiven();
+            }
             self.command(Command::Keymap(keymap));
             self.memory.offered
         });
+        let mode = self.daemon.lifecycle.mode();
         self.daemon.change_view(|view| {
             if offered.is_some() {
                 view.state = KeymapState::Current;
@@ -319,7 +340,10 @@ impl Control {
                 view.diagnostics = diagnostics.clone();
                 view.state = match view.state {
                     KeymapState::Current | KeymapState::LastGood => KeymapState::LastGood,
-                    KeymapState::Missing | KeymapState::NoProfile => KeymapState::Missing,
+                    KeymapState::Withheld if mode != Mode::Normal => KeymapState::Withheld,
+                    KeymapState::Missing | KeymapState::NoProfile | KeymapState::Withheld => {
+                        KeymapState::Missing
+                    }
                 };
             }
         });
@@ -362,7 +386,25 @@ impl Control {
         self.plan.looks = self.plan.looks.saturating_add(1);
         self.note_rate();
         self.save();
-        self.tell_health(&self.daemon.assess());
+        let report = self.daemon.assess();
+        // Safe mode or the rest is over.
+        self.plan.is_outdated |=
+            self.daemon.view().state == KeymapState::Withheld && self.daemon.lifecycle.mode() == Mode::Normal;
+        self.notify_of(&report);
+        self.tell_health(&report);
+    }
+
+    /// Tells whoever started keyrx what it waits for.
+    fn notify_of(&mut self, report: &Report) {
+        if self.daemon.metrics.is_ready() && !std::mem::replace(&mut self.memory.is_ready, true) {
+            self.notify.ready();
+        }
+        // Progress alone counts, never keyboards, keymap or disk.
+        let is_stuck =
+            |check: &Check| matches!(check.name, "session" | "engine") && check.status == Status::Unhealthy;
+        if !report.checks.iter().any(is_stuck) {
+            self.notify.watchdog();
+        }
     }
 
     fn note_rate(&mut self) {
@@ -387,6 +429,7 @@ impl Control {
         self.memory.health = health;
         let reasons = report.checks.iter().map(|check| check.reason.as_str()).collect::<Vec<_>>().join("; ");
         let status = report.status.to_string();
+        self.notify.status(&format!("{status}{}{reasons}", if reasons.is_empty() { "" } else { ": " }));
         match report.status {
             Status::Healthy if reasons.is_empty() => {
                 tracing::info!(event = "health_changed", status, "health: {status}");

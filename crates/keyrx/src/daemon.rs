@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::control::Cause;
 use crate::health::{self, Evidence, KeymapState, Report, WebState};
+use crate::lifecycle::Lifecycle;
 use crate::logging::LogSwitch;
 use crate::metrics::{Latency, Metrics};
 use crate::paths::Paths;
@@ -29,9 +30,10 @@ pub struct Daemon {
     pub desk: Desk,
     pub keyboards: Keyboards,
     pub log: LogSwitch,
+    pub lifecycle: Arc<Lifecycle>,
     /// Whether faults may be asked for.
     pub has_chaos: bool,
-    view: Guarded<View>,
+    pub view: Guarded<View>,
 }
 
 /// What is known of the keymap, and what else only one thread knows of itself.
@@ -162,19 +164,6 @@ pub struct Ordered {
 }
 
 impl Daemon {
-    pub fn new(
-        metrics: Arc<Metrics>,
-        paths: Paths,
-        desk: Desk,
-        keyboards: Keyboards,
-        log: LogSwitch,
-        has_chaos: bool,
-        view: View,
-    ) -> Daemon {
-        let profiles = Profiles::new(paths.configs());
-        Daemon { metrics, paths, profiles, desk, keyboards, log, has_chaos, view: Guarded::new(view, |_| {}) }
-    }
-
     pub fn view(&self) -> View {
         self.view.with(|view| view.clone())
     }
@@ -189,8 +178,9 @@ impl Daemon {
         let view = self.view();
         let metrics = self.metrics.snapshot();
         let now = metrics.at;
-        let mistake = view.mistake();
-        let evidence = Evidence::new(metrics, &view.earlier, view.state, mistake, view.web);
+        let known = Evidence::new(metrics, &view.earlier, view.state);
+        let recovery = self.lifecycle.recovery();
+        let evidence = Evidence { mistake: view.mistake(), web: view.web, recovery, ..known };
         health::assess(now, &evidence, Timestamp::now().seconds())
     }
 }

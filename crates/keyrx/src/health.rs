@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::metrics::{self, Snapshot};
+use crate::recovery::{Mode, Recovery};
 
 /// So many latencies say something.
 const LATENCIES: u64 = 100;
@@ -40,6 +41,7 @@ pub struct Evidence {
     /// Where the keymap that was read last has its first mistake, without a word of what is in it.
     pub mistake: Option<String>,
     pub web: WebState,
+    pub recovery: Recovery,
     /// Within how many microseconds 95 % and 99 % of the latest keys were answered.
     pub latency_p95: u64,
     pub latency_p99: u64,
@@ -55,6 +57,8 @@ pub enum KeymapState {
     LastGood,
     /// There is none that can be used: keys pass through.
     Missing,
+    /// It has not been read, in safe mode: keys pass through.
+    Withheld,
     /// Nobody has made a profile yet: keys pass through.
     NoProfile,
 }
@@ -207,7 +211,18 @@ pub fn assess(now: Duration, evidence: &Evidence, timestamp: String) -> Report {
             let reason = "there is no profile yet; keys pass through (passthrough)";
             checks.add("keymap", Status::Degraded, reason)
         }
+        KeymapState::Withheld => checks.add(
+            "keymap",
+            Status::Degraded,
+            "the keymap has not been read; keys pass through (passthrough)",
+        ),
     };
+    let Recovery { mode, recent_crashes } = evidence.recovery;
+    checks.judge("supervisor", degraded_if(mode != Mode::Normal || recent_crashes > 0), || match mode {
+        Mode::Normal => format!("{recent_crashes} crashes of keyrx in five minutes"),
+        Mode::Safe => "keyrx died again and again: safe mode".into(),
+        Mode::Rest { .. } => "keyrx died in safe mode, too: it rests and takes no keyboard".into(),
+    });
 
     let paused = match metrics.is_paused {
         true => checks.add("paused", Status::Degraded, "mapping is paused (LCtrl + Space + Escape resumes)"),
@@ -289,18 +304,19 @@ fn seconds(time: Duration) -> String {
 }
 
 impl Evidence {
-    /// The latency is that of the keys between `earlier` and the reading.
-    pub fn new(
-        metrics: Snapshot,
-        earlier: &metrics::Latency,
-        keymap: KeymapState,
-        mistake: Option<String>,
-        web: WebState,
-    ) -> Evidence {
+    /// The latency is that of the keys between `earlier` and the reading; of all else it is known that it is well.
+    pub fn new(metrics: Snapshot, earlier: &metrics::Latency, keymap: KeymapState) -> Evidence {
         let latency = metrics.latency.since(earlier);
-        let (latency_p95, latency_p99) = (latency.within(95), latency.within(99));
-        let latency_count = latency.count();
-        Evidence { metrics, keymap, mistake, web, latency_p95, latency_p99, latency_count }
+        Evidence {
+            metrics,
+            keymap,
+            mistake: None,
+            web: WebState::Starting,
+            recovery: Recovery::default(),
+            latency_p95: latency.within(95),
+            latency_p99: latency.within(99),
+            latency_count: latency.count(),
+        }
     }
 }
 
@@ -318,7 +334,7 @@ mod tests {
         metrics.keyboard_connected();
         let snapshot = Snapshot { at: Duration::ZERO, ..metrics.snapshot() };
         let none = snapshot.latency.clone();
-        Evidence::new(snapshot, &none, KeymapState::Current, None, WebState::Serving(9867))
+        Evidence::new(snapshot, &none, KeymapState::Current)
     }
 
     /// How it is when `change` is made: the status, and what is said.
@@ -359,6 +375,10 @@ mod tests {
         check(|it| (it.latency_p95, it.latency_count) = (1001, 100), 10, Degraded, &["latency"]);
         check(|it| (it.latency_p95, it.latency_count) = (1001, 99), 10, Healthy, &[]);
         check(|it| (it.latency_p99, it.latency_count) = (100_001, 100), 10, Unhealthy, &["latency"]);
+        check(|it| it.recovery.recent_crashes = 1, 10, Degraded, &["supervisor"]);
+        check(|it| it.recovery.mode = Mode::Safe, 10, Degraded, &["supervisor"]);
+        check(|it| it.recovery.mode = Mode::Rest { until: second }, 10, Degraded, &["supervisor"]);
+        check(|it| it.keymap = KeymapState::Withheld, 10, Degraded, &["keymap"]);
         check(|it| it.metrics.panics_5m = 1, 10, Degraded, &["panics"]);
         check(|it| it.metrics.log_file_fails = true, 10, Degraded, &["log"]);
         check(|it| it.metrics.state_fails = true, 10, Degraded, &["state"]);

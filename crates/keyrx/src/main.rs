@@ -4,7 +4,6 @@
 
 mod chaos;
 mod check;
-
 mod cli;
 mod client;
 mod control;
@@ -17,20 +16,25 @@ mod explain;
 mod guard;
 mod health;
 mod instance;
+mod lifecycle;
 mod log_file;
 mod logging;
 mod metrics;
 mod paths;
 mod profiles;
+mod recovery;
 mod rehearsal;
 mod run;
 mod scenario;
+mod sd_notify;
 mod selftest;
 mod session;
 mod settings;
 mod signals;
 mod simulate;
 mod state;
+mod supervise;
+mod supervisor;
 mod tap;
 mod test;
 #[cfg(test)]

@@ -226,6 +226,10 @@ impl Metrics {
         self.is_ready.store(true, Ordering::Relaxed);
     }
 
+    pub fn is_ready(&self) -> bool {
+        self.is_ready.load(Ordering::Relaxed)
+    }
+
     pub fn set_paused(&self, is_paused: bool) {
         self.is_paused.store(is_paused, Ordering::Relaxed);
     }

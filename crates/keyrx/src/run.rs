@@ -11,9 +11,11 @@ use std::sync::mpsc::{channel, sync_channel};
 
 use anyhow::Result;
 use clap::ValueEnum;
+use keyrx_config::{Diagnostic, Loaded};
 use keyrx_engine::{Keymap, Motion};
+use keyrx_platform::lock::Guarded;
 use keyrx_platform::native::{self, Waker};
-use keyrx_platform::simulated;
+use keyrx_platform::{idle, simulated};
 use tokio::sync::watch as phases;
 
 use crate::chaos::{self, Point};
@@ -23,10 +25,13 @@ use crate::daemon::{self, Daemon, Desk, KeymapSource, View};
 use crate::guard::Guard;
 use crate::health::{KeymapState, WebState};
 use crate::instance::Instance;
+use crate::lifecycle::Lifecycle;
 use crate::logging::Logging;
 use crate::metrics::{Hit, Metrics, Path as Outcome};
 use crate::paths::{self, Directories, Paths};
 use crate::profiles::{self, Profiles};
+use crate::recovery::Mode;
+use crate::sd_notify::Notify;
 use crate::session::Session;
 use crate::settings::{Said, Settings};
 use crate::state::{State, Store};
@@ -137,6 +142,7 @@ impl Run {
                 paths.state_dir().display()
             );
         }
+        let lifecycle = Arc::new(Lifecycle::begin(state_dir.is_ok().then(|| paths.lifecycle("run"))));
         let store = state_dir.is_ok().then(|| Store::new(paths.state()));
         let saved = store.as_ref().map(Store::load).unwrap_or_default();
 
@@ -161,11 +167,12 @@ impl Run {
             drop(tell.send(Cause::Hint(event)));
         })?;
         let source = self.source(&profiles, &saved)?;
-        let mut loaded = control::load(source.path());
-        watch.follow(&control::files(&loaded, &paths));
-        let last_good = control::last_good(source.path(), &loaded).or_else(|| saved.last_good.clone());
-        let state = State { last_good, ..saved.clone() };
-        let (keymap, keymap_state) = begin_with(&source, &mut loaded, &saved, &metrics);
+        let start = match lifecycle.mode() {
+            Mode::Normal => Start::reading(&source, &saved, &metrics),
+            // What keyrx dies of may be the keymap.
+            Mode::Safe | Mode::Rest { .. } => Start::withheld(&source, &saved),
+        };
+        watch.follow(&start.files.iter().cloned().chain(paths.settings()).collect::<Vec<_>>());
         if saved.is_paused {
             tracing::warn!(
                 event = "paused",
@@ -174,19 +181,26 @@ impl Run {
         }
         let view = View {
             source,
-            state: keymap_state,
-            diagnostics: Arc::new(std::mem::take(&mut loaded.diagnostics)),
-            loaded: Some(Arc::new(loaded)),
+            state: start.keymap_state,
+            diagnostics: Arc::new(start.diagnostics),
+            loaded: start.loaded.map(Arc::new),
             earlier: Arc::new(metrics.snapshot().latency),
             rate: 0.0,
             web: WebState::Starting,
         };
         let has_chaos = self.chaos || desk.simulated().is_some();
         let keyboards = Keyboards::default();
-        let log = logging.switch();
-        let daemon =
-            Daemon::new(metrics.clone(), paths, desk.clone(), keyboards.clone(), log, has_chaos, view);
-        let daemon = Arc::new(daemon);
+        let daemon = Arc::new(Daemon {
+            metrics: metrics.clone(),
+            profiles,
+            paths,
+            desk: desk.clone(),
+            keyboards: keyboards.clone(),
+            log: logging.switch(),
+            lifecycle: lifecycle.clone(),
+            has_chaos,
+            view: Guarded::new(view, |_| {}),
+        });
 
         let guard = Guard::start(metrics.clone(), desk)?;
         let mut threads = Threads::default();
@@ -222,16 +236,22 @@ impl Run {
             watch,
             said: self.said,
             store,
-            memory: Memory::new(saved.clone(), state, &metrics),
+            notify: Notify::from_environment(),
+            memory: Memory::new(saved.clone(), start.state, &metrics),
             plan: Plan::new(),
         };
         threads.start("control", move || drop(causes.send(Cause::Woken)), move |stop| control.run(stop))?;
 
-        let session = Session::commanded(keymap, commanded).paused(saved.is_paused);
+        let session = Session::commanded(start.keymap, commanded).paused(saved.is_paused);
         let mut tap = Tap::new(session, metrics.clone()).shown(keyboards, live);
-        let run = || match &drive {
-            Drive::Native(waker) => native::run(&mut tap, waker, &settings.platform),
-            Drive::Simulated(stage) => simulated::run(&mut tap, stage),
+        let wait = |limit| match &drive {
+            Drive::Native(waker) => waker.wait(limit),
+            Drive::Simulated(stage) => stage.wait(limit),
+        };
+        let run = || match (idle::run(&mut tap, wait, &|| lifecycle.rest()), &drive) {
+            (idle::Ended::Stopped, _) => Ok(()),
+            (idle::Ended::Rested, Drive::Native(waker)) => native::run(&mut tap, waker, &settings.platform),
+            (idle::Ended::Rested, Drive::Simulated(stage)) => simulated::run(&mut tap, stage),
         };
         // What a panic unwinds lets the keyboards go.
         let exit = match catch_unwind(AssertUnwindSafe(run)) {
@@ -250,6 +270,7 @@ impl Run {
             instance.clean_up();
         }
         tell_end(&metrics);
+        lifecycle.stopped(exit.code());
         drop(logging);
         drop(guard); // until here it has seen to it that all this comes to an end
         Ok(exit)
@@ -267,10 +288,50 @@ impl Run {
     }
 }
 
+/// What keyrx begins with.
+struct Start {
+    keymap: Keymap,
+    keymap_state: KeymapState,
+    state: State,
+    loaded: Option<Loaded>,
+    diagnostics: Vec<Diagnostic>,
+    /// What is watched.
+    files: Vec<PathBuf>,
+}
+
+impl Start {
+    /// With the keymap as it is on the disk, or as it was when it could be used, or else with none.
+    fn reading(source: &KeymapSource, saved: &State, metrics: &Metrics) -> Start {
+        let mut loaded = control::load(source.path());
+        let last_good = control::last_good(source.path(), &loaded).or_else(|| saved.last_good.clone());
+        let (keymap, keymap_state) = begin_with(source, &mut loaded, saved, metrics);
+        Start {
+            keymap,
+            keymap_state,
+            state: State { last_good, ..saved.clone() },
+            diagnostics: std::mem::take(&mut loaded.diagnostics),
+            files: loaded.files.clone(),
+            loaded: Some(loaded),
+        }
+    }
+
+    /// With a keymap by which every key passes.
+    fn withheld(source: &KeymapSource, saved: &State) -> Start {
+        Start {
+            keymap: daemon::empty(),
+            keymap_state: KeymapState::Withheld,
+            state: saved.clone(),
+            diagnostics: Vec::new(),
+            files: vec![source.path().to_owned()],
+            loaded: None,
+        }
+    }
+}
+
 /// The keymap that is in force first: the one that was read, or what it was when it could be used, or else nothing.
 fn begin_with(
     source: &KeymapSource,
-    loaded: &mut keyrx_config::Loaded,
+    loaded: &mut Loaded,
     saved: &State,
     metrics: &Metrics,
 ) -> (Keymap, KeymapState) {

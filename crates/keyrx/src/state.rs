@@ -72,7 +72,7 @@ impl Store {
                         path.display()
                     );
                 }
-                Err(Fault::Damaged) => self.set_aside(path),
+                Err(Fault::Damaged) => set_aside(path, &self.path),
             }
         }
         State::default()
@@ -82,49 +82,56 @@ impl Store {
     pub fn save(&self, state: &State) -> io::Result<()> {
         let json = serde_json::to_string(state)?;
         let text = format!("{MAGIC} {:08x} {}\n{json}", crc32fast::hash(json.as_bytes()), json.len());
-        let new = self.beside("new");
-        let mut file = File::create(&new)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_data()?;
-        drop(file);
-        match rename(&self.path, &self.older()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        rename(&new, &self.path)?;
-        // So that the new name, too, outlives a power failure. Windows has no such thing, and fails to open it.
-        if let Some(Ok(directory)) = self.path.parent().map(File::open) {
-            let _ = directory.sync_all();
-        }
-        Ok(())
+        replace(&self.path, Some(&self.older()), text.as_bytes())
     }
 
     fn older(&self) -> PathBuf {
-        self.beside("1")
+        beside(&self.path, "1")
     }
+}
 
-    fn beside(&self, end: &str) -> PathBuf {
-        let mut path = self.path.clone().into_os_string();
-        path.push(".");
-        path.push(end);
-        path.into()
+/// Replaces a file as a whole, and keeps the one before if there is a place for it.
+pub fn replace(path: &Path, older: Option<&Path>, bytes: &[u8]) -> io::Result<()> {
+    let new = beside(path, "new");
+    let mut file = File::create(&new)?;
+    file.write_all(bytes)?;
+    file.sync_data()?;
+    drop(file);
+    match older.map(|older| rename(path, older)) {
+        Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
     }
+    rename(&new, path)?;
+    // So that the new name, too, outlives a power failure. Windows has no such thing, and fails to open it.
+    if let Some(Ok(directory)) = path.parent().map(File::open) {
+        let _ = directory.sync_all();
+    }
+    Ok(())
+}
 
-    fn set_aside(&self, path: &Path) {
-        let places = (1..=MAX_DAMAGED).map(|number| self.beside(&format!("damaged.{number}")));
-        let free = places.into_iter().find(|place| !place.exists());
-        let kept = free.filter(|place| rename(path, place).is_ok());
-        if kept.is_none() {
-            let _ = fs::remove_file(path);
-        }
-        tracing::warn!(
-            event = "state_damaged",
-            path = %path.display(),
-            kept = kept.map(|place| place.display().to_string()),
-            "the state is damaged and is not used: {}",
-            path.display()
-        );
+/// Takes a damaged file out of the way. It is kept under the name of `path` with an end, if there is a free one.
+pub fn set_aside(damaged: &Path, path: &Path) {
+    let places = (1..=MAX_DAMAGED).map(|number| beside(path, &format!("damaged.{number}")));
+    let free = places.into_iter().find(|place| !place.exists());
+    let kept = free.filter(|place| rename(damaged, place).is_ok());
+    if kept.is_none() {
+        let _ = fs::remove_file(damaged);
     }
+    tracing::warn!(
+        event = "state_damaged",
+        path = %damaged.display(),
+        kept = kept.map(|place| place.display().to_string()),
+        "damaged, and not used: {}",
+        damaged.display()
+    );
+}
+
+/// The same name with another end.
+fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut path = path.to_owned().into_os_string();
+    path.push(".");
+    path.push(end);
+    path.into()
 }
 
 fn read(path: &Path) -> Result<State, Fault> {

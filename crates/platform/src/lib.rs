@@ -8,6 +8,7 @@ mod device;
 mod error;
 mod finding;
 mod handler;
+pub mod idle;
 #[cfg(target_os = "linux")]
 pub mod linux;
 pub mod lock;

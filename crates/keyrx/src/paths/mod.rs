@@ -22,6 +22,13 @@ pub struct Directories {
     state_dir: Option<PathBuf>,
 }
 
+impl Directories {
+    /// The usual ones, but for the state.
+    pub fn with_state(state_dir: Option<PathBuf>) -> Directories {
+        Directories { state_dir, ..Directories::default() }
+    }
+}
+
 /// The directories of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paths {
@@ -61,6 +68,11 @@ impl Paths {
 
     pub fn token(&self) -> PathBuf {
         self.state.join("token")
+    }
+
+    /// When `who` began and ended.
+    pub fn lifecycle(&self, who: &str) -> PathBuf {
+        self.state.join(format!("{who}{}.lifecycle", session()))
     }
 
     pub fn log(&self) -> PathBuf {

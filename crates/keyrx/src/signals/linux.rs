@@ -17,6 +17,11 @@ pub fn watch(threads: &mut Threads, tell: impl Fn(Signal) + Send + Sync + 'stati
         signal_hook::flag::register_conditional_shutdown(signal, 130, stopping.clone())?;
         signal_hook::flag::register(signal, stopping.clone())?;
     }
+    listen(threads, tell)
+}
+
+/// Tells of all signals from now on.
+pub fn listen(threads: &mut Threads, tell: impl Fn(Signal) + Send + Sync + 'static) -> io::Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     // A program in a terminal ends with it; a daemon reads its keymap again.
     let has_terminal = std::fs::File::open("/dev/tty").is_ok();

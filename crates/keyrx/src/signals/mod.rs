@@ -4,7 +4,7 @@
 #[cfg_attr(windows, path = "windows.rs")]
 mod system;
 
-pub use system::watch;
+pub use system::{listen, watch};
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,3 +12,8 @@ use crate::threads::Threads;
 pub fn watch(_: &mut Threads, tell: impl Fn(Signal) + Send + Sync + 'static) -> io::Result<()> {
     console::on_stop(move || tell(Signal::Stop))
 }
+
+/// As `watch`: who is told a second time has no time.
+pub fn listen(threads: &mut Threads, tell: impl Fn(Signal) + Send + Sync + 'static) -> io::Result<()> {
+    watch(threads, tell)
+}

@@ -230,7 +230,7 @@ pub async fn readyz(State(server): Shared) -> Response {
         let bad = checks.iter().filter(|check| check.status == Status::Unhealthy);
         bad.map(|check| check.reason.as_str()).collect::<Vec<_>>().join("; ")
     };
-    let starting = (!server.daemon.metrics.snapshot().is_ready).then(|| "keyrx is starting".to_owned());
+    let starting = (!server.daemon.metrics.is_ready()).then(|| "keyrx is starting".to_owned());
     let unready = (worst == Status::Unhealthy).then(reasons);
     probe(unready.or(starting).or_else(|| ending(&server)))
 }
@@ -758,6 +758,7 @@ impl KeymapState {
             KeymapState::LastGood => "last_good",
             KeymapState::Missing => "missing",
             KeymapState::NoProfile => "no_profile",
+            KeymapState::Withheld => "withheld",
         }
     }
 }

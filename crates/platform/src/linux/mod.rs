@@ -5,11 +5,13 @@
 //! Nothing is grabbed before keys can be sent, and when they no longer can, everything is let go.
 
 mod bits;
+pub mod boot;
 mod devices;
 mod examination;
 mod keyboard;
 mod keycodes;
 mod probe;
+pub mod process;
 mod record;
 mod uinput;
 mod waker;
@@ -594,7 +596,7 @@ fn put_in_order(heard: &mut [Heard], horizon: Option<Time>) -> usize {
 }
 
 /// The time of the clock that stamps the records.
-fn now() -> Time {
+pub fn now() -> Time {
     let now = clock_gettime(ClockId::Monotonic);
     let (seconds, nanos) = (now.tv_sec as u64, now.tv_nsec as u64);
     Time::from_micros(seconds.saturating_mul(1_000_000).saturating_add(nanos / 1000))

@@ -4,9 +4,11 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::ioctl::{IntegerSetter, NoArg, ioctl};
+use rustix::time::Timespec;
 
 use super::keyboard::EVIOCGRAB;
 use super::uinput::UI_DEV_DESTROY;
@@ -77,6 +79,14 @@ impl Waker {
     pub fn pretend_sleep(&self) {
         self.hatch.pretends_sleep.store(true, Ordering::Release);
         self.wake();
+    }
+
+    /// Waits for a call of `wake`, or for so long, and takes note of all calls so far.
+    pub fn wait(&self, limit: Duration) {
+        // More than the kernel can count is for ever. An early end is a wake-up without a cause, which harms nobody.
+        let limit = Timespec::try_from(limit).ok();
+        let _ = poll(&mut [PollFd::new(&self.fd, PollFlags::IN)], limit.as_ref());
+        self.clear();
     }
 
     /// Takes note of all calls of `wake` so far.

@@ -121,6 +121,21 @@ impl Remote {
     }
 }
 
+impl Stage {
+    /// Waits for a call of `wake`, or for so long. Meanwhile the keyboards are plain ones.
+    pub fn wait(&self, limit: Duration) {
+        let begin = Instant::now();
+        while let Ok(call) = self.calls.recv_timeout(limit.saturating_sub(begin.elapsed())) {
+            match call {
+                Call::Type(begin, _, moments) => {
+                    self.output.with(|output| moments.iter().for_each(|moment| output.pass(moment, begin)));
+                }
+                Call::Wake | Call::Interrupt(_) => return,
+            }
+        }
+    }
+}
+
 impl Output {
     fn repair(&mut self) {
         self.effects.clear();

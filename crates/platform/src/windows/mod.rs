@@ -5,6 +5,7 @@
 //! ring to the output thread (`output.rs`, `send_input.rs`). Nothing on the way of a key waits, locks, allocates or
 //! asks the system anything. `witness.rs` sees to it that the hook is not lost without our knowing.
 
+pub mod boot;
 mod chaos;
 mod clock;
 pub mod console;
@@ -22,7 +23,7 @@ mod keycodes;
 mod output;
 mod priority;
 mod probe;
-mod process;
+pub mod process;
 mod registry;
 mod send_input;
 mod timer;
@@ -43,6 +44,7 @@ use windows_sys::Win32::UI::WindowsAndMessaging::{
     QS_ALLINPUT,
 };
 
+pub use clock::now;
 pub use devices::list;
 pub use examination::examine;
 pub use probe::{Driver, Probe};

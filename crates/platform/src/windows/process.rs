@@ -1,6 +1,8 @@
-//! What the system says of processes: which there are, and what ours may do.
+//! What the system says of processes: which there are, what ours may do, and when one has ended.
 
-use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
+use std::io;
+use std::os::windows::io::{AsHandle, AsRawHandle, FromRawHandle, OwnedHandle};
+use std::process::Child;
 use std::ptr::null_mut;
 
 use windows_sys::Win32::Foundation::INVALID_HANDLE_VALUE;
@@ -10,7 +12,26 @@ use windows_sys::Win32::Security::{
 use windows_sys::Win32::System::Diagnostics::ToolHelp::{
     CreateToolhelp32Snapshot, PROCESSENTRY32W, Process32FirstW, Process32NextW, TH32CS_SNAPPROCESS,
 };
-use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken};
+use windows_sys::Win32::System::Threading::{
+    GetCurrentProcess, INFINITE, OpenProcessToken, WaitForSingleObject,
+};
+
+/// A process of which the end can be waited for by another thread.
+#[derive(Debug)]
+pub struct Awaited(OwnedHandle);
+
+impl Awaited {
+    /// A process that we have started.
+    pub fn of(child: &Child) -> io::Result<Awaited> {
+        child.as_handle().try_clone_to_owned().map(Awaited)
+    }
+
+    /// Returns when the process has ended.
+    pub fn wait(self) {
+        // SAFETY: the handle is ours, and open until after the call.
+        unsafe { WaitForSingleObject(self.0.as_raw_handle(), INFINITE) };
+    }
+}
 
 /// The file names of all running programs.
 pub fn names() -> Vec<String> {

@@ -5,9 +5,10 @@ use std::io;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::ptr::null;
 use std::sync::Arc;
+use std::time::Duration;
 
 use windows_sys::Win32::Foundation::HANDLE;
-use windows_sys::Win32::System::Threading::{CreateEventW, SetEvent};
+use windows_sys::Win32::System::Threading::{CreateEventW, SetEvent, WaitForSingleObject};
 
 use super::hatch::Hatch;
 use crate::Error;
@@ -48,6 +49,14 @@ impl Waker {
 
     pub(super) fn hatch(&self) -> &Arc<Hatch> {
         &self.hatch
+    }
+
+    /// Waits for a call of `wake`, or for so long, and takes note of all calls so far.
+    pub fn wait(&self, limit: Duration) {
+        // The largest number would mean for ever, which is longer than anybody asks for.
+        let limit = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX - 1).min(u32::MAX - 1);
+        // SAFETY: the handle is open as long as we are.
+        unsafe { WaitForSingleObject(self.handle(), limit) };
     }
 
     /// What the loop waits for; the wait takes note of all calls of `wake` so far.

@@ -32,6 +32,48 @@ pub const CASES: &[Case] = &[
         },
     },
     Case {
+        name: "after five crashes the keyboard is left alone, after three more as well, and a changed keymap maps again",
+        clocks: Clocks::Virtual,
+        run: |scene| {
+            let keyboard = scene.plug("Keychron K2");
+            for crashes in 0..9 {
+                scene.keyrx(KEYMAP);
+                if crashes < 5 {
+                    scene.wait_grabbed(&keyboard);
+                } else {
+                    scene.play(&keyboard, "+A 50 -A").native(&keyboard, "+A @50 -A");
+                }
+                if crashes < 8 {
+                    scene.end(Signal::SIGKILL);
+                }
+            }
+            assert!(scene.log().contains("safe mode") && scene.log().contains("rests for ten minutes"));
+            scene.reload(r#"map("A", "C");"#, "keymap loaded");
+            scene.wait_grabbed(&keyboard);
+            scene.check(&keyboard, "+A 50 -A", "+C @50 -C");
+        },
+    },
+    Case {
+        name: "after ten minutes in safe mode, or of rest, keyrx maps again by itself",
+        clocks: Clocks::Virtual,
+        run: |scene| {
+            let keyboard = scene.plug("Keychron K2");
+            for crashes in [5, 8] {
+                for _ in 0..crashes {
+                    scene.keyrx(KEYMAP);
+                    scene.end(Signal::SIGKILL);
+                }
+                scene.keyrx(KEYMAP);
+                scene.watch(ms(590_000));
+                assert!(!scene.is_grabbed(&keyboard));
+                scene.watch(ms(20_000));
+                scene.wait_grabbed(&keyboard);
+                scene.check(&keyboard, "+A 50 -A", "+B @50 -B");
+                assert_eq!(scene.end(Signal::SIGTERM).code(), Some(0));
+            }
+        },
+    },
+    Case {
         name: "a keymap that was broken while keyrx was away is the one of before",
         clocks: Clocks::Virtual,
         run: |scene| {

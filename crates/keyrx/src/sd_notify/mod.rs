@@ -1,0 +1,132 @@
+//! What keyrx tells whoever started it: that it is ready, that it makes progress, that it stops.
+//!
+//! It is the protocol of systemd (sd_notify), which `keyrx supervise` speaks as well. Nobody waits for it: what cannot
+//! be sent at once is not sent.
+
+#[cfg_attr(target_os = "linux", path = "linux.rs")]
+#[cfg_attr(windows, path = "windows.rs")]
+mod system;
+
+use std::ffi::OsString;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+#[cfg(target_os = "linux")]
+pub use system::Listener;
+
+/// Where to tell it, and how long the other side waits for a sign of progress.
+pub const SOCKET: &str = "NOTIFY_SOCKET";
+pub const WATCHDOG: &str = "WATCHDOG_USEC";
+/// For which process `WATCHDOG` is meant.
+pub const WATCHDOG_PID: &str = "WATCHDOG_PID";
+
+/// Tells it, or nobody.
+#[derive(Debug)]
+pub struct Notify {
+    socket: Option<system::Socket>,
+    watchdog: Option<Duration>,
+    /// It has been said that nobody listens any more.
+    is_lost: AtomicBool,
+}
+
+impl Notify {
+    /// Whoever started keyrx has left in the environment how to reach it.
+    pub fn from_environment() -> Notify {
+        Notify::new(|name| std::env::var_os(name))
+    }
+
+    fn new(variable: impl Fn(&str) -> Option<OsString>) -> Notify {
+        let socket = variable(SOCKET).and_then(|name| system::Socket::open(&name));
+        let number = |name| variable(name).and_then(|text| text.to_str()?.parse::<u64>().ok());
+        let is_ours =
+            variable(WATCHDOG_PID).is_none() || number(WATCHDOG_PID) == Some(std::process::id().into());
+        let watchdog = number(WATCHDOG).filter(|micros| is_ours && *micros > 0).map(Duration::from_micros);
+        Notify { watchdog: watchdog.filter(|_| socket.is_some()), socket, is_lost: AtomicBool::new(false) }
+    }
+
+    /// How often progress is to be told, if anybody waits for it: twice in the time that the other side has.
+    pub fn watchdog_interval(&self) -> Option<Duration> {
+        self.watchdog.map(|limit| limit / 2)
+    }
+
+    /// The start, or a reload, is over.
+    pub fn ready(&self) {
+        self.send("READY=1");
+    }
+
+    /// Keymap and settings are read again; `ready` follows. `now` is the moment on the monotonic clock.
+    pub fn reloading(&self, now: Duration) {
+        self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}", now.as_micros()));
+    }
+
+    /// It ends.
+    pub fn stopping(&self) {
+        self.send("STOPPING=1");
+    }
+
+    /// There has been progress. Never to be said for any other reason.
+    pub fn watchdog(&self) {
+        if self.watchdog.is_some() {
+            self.send("WATCHDOG=1");
+        }
+    }
+
+    /// For people.
+    pub fn status(&self, text: &str) {
+        self.send(&format!("STATUS={}", text.replace(['\n', '\r'], " ")));
+    }
+
+    /// There is something new to try, and what was before is to count no more. `keyrx supervise` understands it;
+    /// systemd passes over what begins with `X_`.
+    pub fn forgiven(&self) {
+        self.send("X_KEYRX_FORGIVEN=1");
+    }
+
+    fn send(&self, text: &str) {
+        let Some(socket) = &self.socket else { return };
+        match socket.send(text) {
+            Ok(()) => self.is_lost.store(false, Ordering::Relaxed),
+            Err(error) => {
+                if !self.is_lost.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        event = "supervisor_unreachable",
+                        error = %error,
+                        "whoever supervises keyrx cannot be told how it is, and keyrx goes on: {error}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// What a supervisor is told.
+#[cfg(target_os = "linux")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    Ready,
+    Reloading,
+    Stopping,
+    Watchdog,
+    Status(String),
+    Forgiven,
+    /// The supervisor's own word: the process has ended, and all that it said has been heard.
+    Ended,
+}
+
+#[cfg(target_os = "linux")]
+impl Message {
+    /// All that one datagram says. What it says beside that is for others.
+    fn parse(text: &str) -> Vec<Message> {
+        let message = |line: &str| match line.split_once('=')? {
+            ("READY", "1") => Some(Message::Ready),
+            ("RELOADING", "1") => Some(Message::Reloading),
+            ("STOPPING", "1") => Some(Message::Stopping),
+            ("WATCHDOG", "1") => Some(Message::Watchdog),
+            ("X_KEYRX_FORGIVEN", "1") => Some(Message::Forgiven),
+            ("X_KEYRX_ENDED", "1") => Some(Message::Ended),
+            ("STATUS", text) => Some(Message::Status(text.into())),
+            _ => None,
+        };
+        text.lines().filter_map(message).collect()
+    }
+}
