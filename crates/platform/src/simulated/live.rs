@@ -254,7 +254,7 @@ mod tests {
     use super::*;
     use crate::{Event, Next};
 
-    /// Maps A to B, hangs at H until it is told to go on, and stops when it is woken.
+    /// Maps A to B, hangs at the press of H until it is told to go on, and stops when it is woken.
     struct Mapper {
         hanging: Sender<()>,
         go_on: Receiver<()>,
@@ -269,7 +269,7 @@ mod tests {
         fn handle(&mut self, event: Event<'_>, effects: &mut dyn Effects) -> Next {
             match event {
                 Event::Key(event) => {
-                    if event.key == Key::H {
+                    if (event.key, event.motion) == (Key::H, Motion::Press) {
                         self.hanging.send(()).unwrap();
                         self.go_on.recv().unwrap();
                     }
