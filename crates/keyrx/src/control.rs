@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use keyrx_config::{Loaded, Severity};
 use keyrx_engine::Keymap;
-use keyrx_platform::native::Waker;
+use keyrx_platform::native::{Tray, Waker};
+use keyrx_platform::tray::{self, Choice, Look};
 
 use crate::health::{self, Evidence, KeymapState, Report, Status};
 use crate::logging::LogSwitch;
@@ -45,6 +46,8 @@ pub enum Cause {
     Hint(notify::Event),
     /// The keymap has been read.
     Read(Box<Loaded>),
+    /// The user has chosen something in the tray.
+    Tray(Choice),
     /// Somebody wants it to look whether it is to stop.
     Woken,
 }
@@ -65,6 +68,8 @@ pub struct Control {
     pub keymap: KeymapInUse,
     pub memory: Memory,
     pub plan: Plan,
+    /// If there is to be one.
+    pub tray: Option<Tray>,
 }
 
 /// The keymap that was asked for, and what is in force.
@@ -155,13 +160,15 @@ impl Control {
                     self.plan.files_at = self.plan.files_at.or(Instant::now().checked_add(QUIET));
                 }
             }
-            Cause::Signal(Signal::Reload) => self.plan.is_outdated = true,
+            Cause::Signal(Signal::Reload) | Cause::Tray(Choice::Reload) => self.plan.is_outdated = true,
+            Cause::Tray(Choice::Pause) => self.command(Command::Pause(true)),
+            Cause::Tray(Choice::Resume) => self.command(Command::Pause(false)),
             Cause::Read(loaded) => {
                 self.plan.is_reading = false;
                 self.plan.files_at = Instant::now().checked_add(QUIET);
                 self.offer(*loaded);
             }
-            Cause::Signal(Signal::Stop) => {
+            Cause::Signal(Signal::Stop) | Cause::Tray(Choice::Exit) => {
                 tracing::info!(event = "stopping", "stopping");
                 self.command(Command::Stop);
                 return Next::End;
@@ -239,7 +246,11 @@ impl Control {
         self.save();
         let now = metrics.at;
         let evidence = Evidence::new(metrics, &self.memory.earlier, now, self.keymap.state);
-        self.tell_health(&health::assess(now, &evidence, Timestamp::now().seconds()));
+        let report = health::assess(now, &evidence, Timestamp::now().seconds());
+        if let Some(tray) = &mut self.tray {
+            tray.show(&in_tray(&report, self.metrics.is_paused()));
+        }
+        self.tell_health(&report);
     }
 
     /// Says how keyrx is, when that has changed.
@@ -249,7 +260,7 @@ impl Control {
             return;
         }
         self.memory.health = health;
-        let reasons = report.checks.iter().map(|check| check.reason.as_str()).collect::<Vec<_>>().join("; ");
+        let reasons = reasons(report);
         let status = report.status.to_string();
         match report.status {
             Status::Healthy if reasons.is_empty() => {
@@ -287,6 +298,22 @@ impl Control {
         }
         self.memory.is_saving_broken = false;
     }
+}
+
+fn reasons(report: &Report) -> String {
+    report.checks.iter().map(|check| check.reason.as_str()).collect::<Vec<_>>().join("; ")
+}
+
+fn in_tray(report: &Report, is_paused: bool) -> Look {
+    let state = match report.status {
+        _ if is_paused => tray::State::Paused,
+        Status::Healthy => tray::State::Healthy,
+        Status::Degraded => tray::State::Degraded,
+        Status::Unhealthy => tray::State::Unhealthy,
+    };
+    let reasons = reasons(report);
+    let colon = if reasons.is_empty() { "" } else { ": " };
+    Look { state, text: format!("keyrx: {}{colon}{reasons}", report.status) }
 }
 
 /// Says what there is to say about a keymap, and hands it out if it can be used.

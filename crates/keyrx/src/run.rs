@@ -6,11 +6,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{channel, sync_channel};
+use std::sync::mpsc::{Sender, channel, sync_channel};
 
 use anyhow::Result;
 use keyrx_engine::{Keymap, KeymapBuilder, Motion};
-use keyrx_platform::native::{self, Waker};
+use keyrx_platform::native::{self, Tray, Waker};
 
 use crate::cli::Exit;
 use crate::control::{self, Cause, Control, KeymapInUse, Memory, Plan};
@@ -32,6 +32,9 @@ pub struct Run {
     /// The keymap. It is read again whenever it, or a file that it loads, changes.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// Shows an icon beside the clock: how keyrx is, and a menu.
+    #[arg(long, env = "KEYRX_TRAY", hide_env = true)]
+    tray: bool,
     #[command(flatten)]
     directories: Directories,
     #[command(flatten)]
@@ -132,8 +135,20 @@ impl Run {
             keymap: KeymapInUse { path: keymap_path, state: keymap_state },
             memory: Memory::new(saved.clone(), state, &metrics),
             plan: Plan::new(),
+            tray: None,
         };
-        threads.start("control", move || drop(causes.send(Cause::Woken)), move |stop| control.run(stop))?;
+        let mut tell = self.tray.then(|| causes.clone());
+        threads.start(
+            "control",
+            move || drop(causes.send(Cause::Woken)),
+            move |stop| {
+                // Here, for a desktop may be slow to answer, and keys are not to wait.
+                if let Some(tell) = tell.take() {
+                    control.tray = start_tray(tell);
+                }
+                control.run(stop);
+            },
+        )?;
 
         let session = Session::commanded(keymap, commanded).paused(saved.is_paused);
         let mut tap = Tap::new(session, metrics.clone());
@@ -152,6 +167,16 @@ impl Run {
         tell_end(&metrics);
         Ok(exit)
     }
+}
+
+/// Without a tray keyrx runs as well.
+fn start_tray(tell: Sender<Cause>) -> Option<Tray> {
+    let tray = Tray::start(move |choice| drop(tell.send(Cause::Tray(choice))));
+    let say = |error: keyrx_platform::Error| {
+        let error = format!("{:#}", anyhow::Error::from(error));
+        tracing::warn!(event = "tray_missing", error, "{error}");
+    };
+    tray.map_err(say).ok()
 }
 
 /// What is in force when the keymap cannot be used at the start: what it was when it could, or else nothing.

@@ -11,6 +11,8 @@ use keyrx_platform::{Event, Focus, Handler, Needs, Next};
 pub enum Command {
     /// Another keymap.
     Keymap(Keymap),
+    /// Whether keys are to pass.
+    Pause(bool),
     /// The end.
     Stop,
 }
@@ -79,16 +81,27 @@ impl Session {
         self.engine.step(input, effects);
     }
 
+    /// Pauses or resumes, if that is anything new.
+    fn pause(&mut self, is_paused: bool, time: Time, effects: &mut dyn Effects) {
+        if is_paused == self.engine.is_paused() {
+            return;
+        }
+        self.engine.step(if is_paused { Input::Pause(time) } else { Input::Resume(time) }, effects);
+        let what = if is_paused { "paused" } else { "resumed" };
+        tracing::warn!(event = what, "mapping is {what}, as asked for");
+    }
+
     fn release_all(&mut self, time: Time, effects: &mut dyn Effects) {
         self.chord = EmergencyChord::default();
         self.step(Input::ReleaseAll(time), effects);
     }
 
     /// Takes what other threads have sent. Whether to go on.
-    fn take_commands(&mut self, time: Time) -> bool {
+    fn take_commands(&mut self, time: Time, effects: &mut dyn Effects) -> bool {
         while let Some(commands) = &self.commands {
             match commands.try_recv() {
                 Ok(Command::Keymap(keymap)) => drop(self.engine.offer(keymap, time)),
+                Ok(Command::Pause(is_paused)) => self.pause(is_paused, time, effects),
                 Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return false,
                 Err(TryRecvError::Empty) => break,
             }
@@ -147,7 +160,7 @@ impl Handler for Session {
                 self.step(Input::InputMethod(time, *is_ime_open), effects);
             }
             Event::Woken(time) => {
-                if !self.take_commands(time) {
+                if !self.take_commands(time, effects) {
                     return Next::Stop;
                 }
                 self.step(Input::Deadline(time), effects);

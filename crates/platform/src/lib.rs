@@ -6,17 +6,21 @@
 
 mod device;
 mod error;
+mod figures;
 mod finding;
 mod handler;
 #[cfg(target_os = "linux")]
 pub mod linux;
+pub mod live;
 mod options;
 pub mod simulated;
+pub mod tray;
 #[cfg(windows)]
 pub mod windows;
 
 pub use device::{Device, Excluded, Kind};
 pub use error::Error;
+pub use figures::{Figures, ThreadFigures};
 pub use finding::{Finding, State};
 pub use handler::{Event, Focus, Handler, Interruption, Needs, Next};
 pub use options::{Injected, Options};

@@ -7,9 +7,11 @@
 mod bits;
 mod devices;
 mod examination;
+mod figures;
 mod keyboard;
 mod keycodes;
 mod record;
+mod tray;
 mod uinput;
 mod waker;
 
@@ -27,8 +29,11 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 
 pub use devices::list;
 pub use examination::examine;
+pub use figures::figures;
+pub use tray::Tray;
 pub use waker::Waker;
 
+use crate::live::{Counted, Kind};
 use crate::{Device, Error, Event, Handler, Next, Options};
 use keyboard::{Keyboard, Moved};
 use uinput::Output;
@@ -74,8 +79,8 @@ struct Loop<'a> {
     output: Output,
     handler: &'a mut dyn Handler,
     options: &'a Options,
-    epoll: OwnedFd,
-    inotify: OwnedFd,
+    epoll: Counted<OwnedFd>,
+    inotify: Counted<OwnedFd>,
     /// The moment that the handler has asked for.
     deadline: Option<Time>,
     /// Whether the kernel can wait for whole milliseconds only (Linux before 5.11).
@@ -135,15 +140,16 @@ impl<'a> Loop<'a> {
         // First: it must be known that keys can be sent. It also sees to it that /dev/input is there to be watched.
         let output = Output::create()?;
         let epoll = system("make an epoll", epoll::create(epoll::CreateFlags::CLOEXEC))?;
+        let epoll = Counted::new(Kind::Epoll, epoll);
         let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
-        let inotify = system("make an inotify", inotify::init(flags))?;
+        let inotify = Counted::new(Kind::Inotify, system("make an inotify", inotify::init(flags))?);
         let watched = inotify::WatchFlags::CREATE
             | inotify::WatchFlags::MOVED_TO
             | inotify::WatchFlags::ATTRIB
             | inotify::WatchFlags::DELETE;
-        system("watch /dev/input", inotify::add_watch(&inotify, devices::NODES, watched))?;
+        system("watch /dev/input", inotify::add_watch(&*inotify, devices::NODES, watched))?;
         listen(&epoll, &output, OUTPUT)?;
-        listen(&epoll, &inotify, INOTIFY)?;
+        listen(&epoll, &*inotify, INOTIFY)?;
         listen(&epoll, waker, WAKER)?;
         Ok(Loop {
             slots: Vec::new(),
@@ -220,7 +226,7 @@ impl<'a> Loop<'a> {
             let micros = if self.whole_millis { micros.next_multiple_of(1000) } else { micros };
             Timespec { tv_sec: (micros / 1_000_000) as i64, tv_nsec: (micros % 1_000_000 * 1000) as _ }
         });
-        match epoll::wait(&self.epoll, buffer.as_mut_slice(), timeout.as_ref()) {
+        match epoll::wait(&*self.epoll, buffer.as_mut_slice(), timeout.as_ref()) {
             Ok((ready, _)) => Ok(ready),
             Err(Errno::INTR) => Ok(&[]),
             Err(Errno::NOSYS) if !self.whole_millis => {
@@ -321,7 +327,7 @@ impl<'a> Loop<'a> {
     fn follow_devices(&mut self) -> Result<(), Error> {
         let mut buffer = [const { MaybeUninit::<u8>::uninit() }; 4096];
         let mut changes = Vec::new();
-        let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
+        let mut reader = inotify::Reader::new(&*self.inotify, &mut buffer);
         while let Ok(change) = reader.next() {
             let name = change.file_name().map(|name| name.to_string_lossy().into_owned());
             changes.push((name, change.events()));

@@ -17,6 +17,7 @@ use super::bits::{Bits, CODES};
 use super::keycodes;
 use super::record::{self, EV_KEY, EV_LED, EV_REL, EV_SYN, Record};
 use crate::Error;
+use crate::live::{Counted, Kind};
 
 /// How the physical path of our devices begins: no keyrx reads the keys of another.
 pub const PHYS: &str = "keyrx/";
@@ -37,8 +38,8 @@ const LEDS: u16 = 11;
 /// Our devices, and what is to be written to them.
 #[derive(Debug)]
 pub struct Output {
-    keyboard: OwnedFd,
-    pointer: OwnedFd,
+    keyboard: Counted<OwnedFd>,
+    pointer: Counted<OwnedFd>,
     leds: Leds,
     buffer: [u8; BUFFER],
     filled: usize,
@@ -65,7 +66,7 @@ enum Target {
 impl Output {
     /// Makes the devices. They press nothing until something is pushed.
     pub fn create() -> Result<Output, Error> {
-        let made = |result: rustix::io::Result<OwnedFd>| {
+        let made = |result: rustix::io::Result<Counted<OwnedFd>>| {
             result.map_err(|error| match error {
                 Errno::ACCESS | Errno::PERM => Error::OutputForbidden(NODE.into()),
                 Errno::NOENT | Errno::NODEV | Errno::NXIO => Error::OutputMissing(NODE.into()),
@@ -113,7 +114,7 @@ impl Output {
     /// Reads what the system has to say to our keyboard: its LEDs.
     pub fn read_leds(&mut self) -> Result<Leds, Error> {
         let mut buffer = [0; BUFFER];
-        match rustix::io::read(&self.keyboard, &mut buffer) {
+        match rustix::io::read(&*self.keyboard, &mut buffer) {
             Ok(length) => {
                 for record in Record::decode(buffer.get(..length).unwrap_or_default()) {
                     if record.kind == EV_LED {
@@ -154,7 +155,7 @@ impl Output {
         };
         let bytes = self.buffer.get(..self.filled).unwrap_or_default();
         // uinput takes all of it or fails.
-        if let Err(error) = rustix::io::retry_on_intr(|| rustix::io::write(device, bytes)) {
+        if let Err(error) = rustix::io::retry_on_intr(|| rustix::io::write(&**device, bytes)) {
             self.failed.get_or_insert(error);
         }
         self.filled = 0;
@@ -186,7 +187,7 @@ impl AsFd for Output {
 }
 
 /// It has every key from the start: programs learn what keys a device has when it appears.
-fn create_keyboard() -> rustix::io::Result<OwnedFd> {
+fn create_keyboard() -> rustix::io::Result<Counted<OwnedFd>> {
     let device = open()?;
     enable::<UI_SET_EVBIT>(&device, [EV_SYN, EV_KEY, EV_LED])?;
     enable::<UI_SET_KEYBIT>(&device, (0..CODES).filter(|code| keycodes::is_keyboard_key(*code)))?;
@@ -195,7 +196,7 @@ fn create_keyboard() -> rustix::io::Result<OwnedFd> {
 }
 
 /// It carries on the pointers of combined devices, and has the mouse buttons that keys may be mapped to.
-fn create_pointer() -> rustix::io::Result<OwnedFd> {
+fn create_pointer() -> rustix::io::Result<Counted<OwnedFd>> {
     let device = open()?;
     enable::<UI_SET_EVBIT>(&device, [EV_SYN, EV_KEY, EV_REL])?;
     enable::<UI_SET_KEYBIT>(&device, (0..CODES).filter(|code| keycodes::is_mouse_button(*code)))?;
@@ -248,7 +249,7 @@ fn create<const LENGTH: usize>(
     name: &[u8],
     phys: &[u8; LENGTH],
     product: u16,
-) -> rustix::io::Result<OwnedFd> {
+) -> rustix::io::Result<Counted<OwnedFd>> {
     let mut setup =
         Setup { bus: BUS_VIRTUAL, vendor: 0x6b78, product, version: 1, name: [0; 80], force_feedback: 0 };
     setup.name.iter_mut().zip(name).for_each(|(place, byte)| *place = *byte);
@@ -261,5 +262,5 @@ fn create<const LENGTH: usize>(
         ioctl(&device, Setter::<UI_DEV_SETUP, Setup>::new(setup))?;
         ioctl(&device, NoArg::<UI_DEV_CREATE>::new())?;
     }
-    Ok(device)
+    Ok(Counted::new(Kind::Uinput, device))
 }

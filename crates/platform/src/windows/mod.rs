@@ -13,6 +13,7 @@ mod desk;
 mod desktop;
 mod devices;
 mod examination;
+mod figures;
 mod focus;
 mod gate;
 mod hook;
@@ -24,6 +25,7 @@ mod process;
 mod registry;
 mod send_input;
 mod timer;
+mod tray;
 mod waker;
 mod window;
 mod witness;
@@ -43,8 +45,11 @@ use windows_sys::Win32::UI::WindowsAndMessaging::{
 
 pub use devices::list;
 pub use examination::examine;
+pub use figures::figures;
+pub use tray::Tray;
 pub use waker::Waker;
 
+use crate::live::{Kind, Live};
 use crate::{Error, Event, Focus, Handler, Options};
 use chaos::Chaos;
 use desk::Desk;
@@ -103,7 +108,7 @@ struct Loop<'a, 'b> {
 
 impl<'a, 'b> Loop<'a, 'b> {
     fn new(desk: &'a Desk<'b>) -> Result<Loop<'a, 'b>, Error> {
-        let window = Window::open().map_err(doing("make a window"))?;
+        let mut window = Window::open().map_err(doing("make a window"))?;
         window.listen_to_keyboards().map_err(doing("listen to raw input"))?;
         window.listen_to_sessions();
         Ok(Loop {
@@ -153,6 +158,7 @@ impl<'a, 'b> Loop<'a, 'b> {
         let (tell, news) = (self.listed.0.clone(), self.news.clone());
         // Without the thread the list stays as it is until a keyboard comes or goes again.
         let _ = thread::Builder::new().name("keyboards".into()).spawn(move || {
+            let _live = Live::new(Kind::Thread);
             if let Ok(listed) = devices::listed() {
                 // The loop is gone when keyrx ends.
                 let _ = tell.send(listed);

@@ -20,6 +20,7 @@ use super::chaos::Chaos;
 use super::keycodes;
 use super::output::{Act, BATCH, Inlet, Shared};
 use super::priority;
+use crate::live::{Kind, Live};
 
 /// How long the end waits for keys to be released. Nothing that SendInput does takes longer, unless another program's
 /// hook hangs.
@@ -64,6 +65,7 @@ impl Sender {
             *running = Some((shared.clone(), stamp));
         }
         let body = move || {
+            let _live = Live::new(Kind::Thread);
             priority::raise_this_thread();
             let mut send = |acts: &[Act]| {
                 chaos.stall();

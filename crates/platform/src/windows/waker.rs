@@ -9,10 +9,11 @@ use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::System::Threading::{CreateEventW, SetEvent};
 
 use crate::Error;
+use crate::live::{Counted, Kind};
 
 /// Wakes a running loop, which then hands `Event::Woken` to its handler. Calls that come together may give one event.
 #[derive(Clone, Debug)]
-pub struct Waker(Arc<OwnedHandle>);
+pub struct Waker(Arc<Counted<OwnedHandle>>);
 
 impl Waker {
     /// A waker for one call of `run`; it is cloned for those who are to wake it.
@@ -43,12 +44,12 @@ pub(super) enum Reset {
 }
 
 /// An event that is not set. The name is null or ends with a zero.
-pub(super) fn event(name: *const u16, reset: Reset) -> io::Result<OwnedHandle> {
+pub(super) fn event(name: *const u16, reset: Reset) -> io::Result<Counted<OwnedHandle>> {
     // SAFETY: the name is null or a string as said above, which every caller sees to.
     let handle = unsafe { CreateEventW(null(), (reset == Reset::ByHand).into(), 0, name) };
     if handle.is_null() {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the handle is new, and nobody else's.
-    Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
+    Ok(Counted::new(Kind::Waker, unsafe { OwnedHandle::from_raw_handle(handle) }))
 }
