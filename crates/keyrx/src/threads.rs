@@ -58,9 +58,10 @@ impl Threads {
         let stop = Stop::default();
         let (ending, ended) = channel();
         let asked = stop.clone();
+        let live = Live::new(Kind::Thread);
         let handle = thread::Builder::new().name(name.into()).spawn(move || {
             let _ending: std::sync::mpsc::Sender<Infallible> = ending;
-            let _live = Live::new(Kind::Thread);
+            let _live = live;
             root(work, &asked);
         })?;
         self.threads.push(Thread { name, stop, wake: Box::new(wake), ended, handle });

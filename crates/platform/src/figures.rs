@@ -31,7 +31,6 @@ pub struct ThreadFigures {
 }
 
 #[cfg(test)]
-#[expect(clippy::disallowed_methods, reason = "threads of a test")]
 mod tests {
     use std::hint::black_box;
     use std::sync::mpsc::channel;
@@ -100,10 +99,11 @@ mod tests {
     fn a_reading_is_cheap() {
         figures();
         let begin = Instant::now();
-        (0..100).for_each(|_| drop(black_box(figures())));
-        let each = begin.elapsed() / 100;
+        (0..20).for_each(|_| drop(black_box(figures())));
+        let each = begin.elapsed() / 20;
         println!("a reading takes {each:?}");
-        // Far below what would be felt; a millisecond is aimed at, and this machine may be loaded.
-        assert!(each < Duration::from_millis(20), "{each:?}");
+        // What it is on Linux by far, and of the order of which it is on Windows, is a millisecond. This machine may be
+        // loaded, and Wine asks its server for each thread of each process.
+        assert!(each < Duration::from_millis(200), "{each:?}");
     }
 }

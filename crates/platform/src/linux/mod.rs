@@ -550,6 +550,7 @@ fn system<T>(doing: &str, result: rustix::io::Result<T>) -> Result<T, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::live::tests::{alone, present};
 
     fn check(told: &[(u64, u16)], horizon: u64, due: &[(u64, u16)], later: &[(u64, u16)]) {
         let heard = |(millis, slot): &(u64, u16)| Heard {
@@ -572,5 +573,44 @@ mod tests {
     #[test]
     fn what_came_after_the_horizon_waits_for_what_may_have_come_before_it() {
         check(&[(5, 0), (7, 0), (6, 1), (8, 1)], 7, &[(5, 0), (6, 1), (7, 0)], &[(8, 1)]);
+    }
+
+    /// Wants no keyboard, and looks what there is when all is running.
+    #[derive(Default)]
+    struct Looks(Vec<(Kind, u64)>);
+
+    impl Handler for Looks {
+        fn wants(&self, _: &keyrx_engine::DeviceInfo) -> bool {
+            false
+        }
+
+        fn handle(&mut self, event: Event<'_>, _: &mut dyn keyrx_engine::Effects) -> Next {
+            if matches!(event, Event::Ready) {
+                self.0 = present();
+            }
+            Next::Stop
+        }
+    }
+
+    /// Whether it can run depends on the machine; in the guest of the end-to-end tests it can.
+    #[test]
+    fn no_resource_is_left_whether_it_could_run_or_not() {
+        let _alone = alone();
+        let waker = Waker::new().unwrap();
+        assert_eq!(present(), [(Kind::Waker, 1)]);
+        let mut looks = Looks::default();
+        if run(&mut looks, &waker.clone(), &Options::default()).is_ok() {
+            let all = [(Kind::Waker, 1), (Kind::Uinput, 2), (Kind::Epoll, 1), (Kind::Inotify, 1)];
+            assert_eq!(looks.0, all);
+        }
+        drop(waker);
+        assert_eq!(present(), []);
+    }
+
+    #[test]
+    fn a_file_that_is_no_keyboard_does_not_stay_open() {
+        let _alone = alone();
+        assert_eq!(Keyboard::open("/dev/null".as_ref()).err(), Some(Errno::NOTTY));
+        assert_eq!(present(), []);
     }
 }

@@ -42,8 +42,9 @@ impl Tray {
         let (looks, looked) = watch::channel(Look::default());
         let (start, started) = sync_channel(1);
         let item = Item { look: Look::default(), tell: Box::new(tell) };
+        let live = [Live::new(Kind::Thread), Live::new(Kind::Tray)];
         let body = move || {
-            let _live = [Live::new(Kind::Thread), Live::new(Kind::Tray)];
+            let _live = live;
             match runtime::Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => runtime.block_on(serve(item, looked, &start)),
                 Err(error) => drop(start.try_send(Err(error))),

@@ -57,9 +57,10 @@ impl Follower {
         let is_ending = Arc::new(AtomicBool::new(false));
         let (end, ended) = channel();
         let (poked, must_end) = (poke.clone(), is_ending.clone());
+        let live = Live::new(Kind::Thread);
         thread::Builder::new().name("focus".into()).spawn(move || {
-            let _live = Live::new(Kind::Thread);
             follow(&tell, &news, &poked, &must_end);
+            drop((tell, news, poked, live)); // before anybody may count what is left
             // Whoever waited may have given up.
             let _ = end.send(());
         })?;

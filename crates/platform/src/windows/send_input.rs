@@ -64,8 +64,8 @@ impl Sender {
         if let Ok(mut running) = RUNNING.try_lock() {
             *running = Some((shared.clone(), stamp));
         }
+        let live = Live::new(Kind::Thread);
         let body = move || {
-            let _live = Live::new(Kind::Thread);
             priority::raise_this_thread();
             let mut send = |acts: &[Act]| {
                 chaos.stall();
@@ -86,6 +86,7 @@ impl Sender {
                 thread::park();
             }
             inlet.release_all(&mut send);
+            drop(live); // before anybody may count what is left
             // Whoever waited may have given up.
             let _ = end.send(());
         };

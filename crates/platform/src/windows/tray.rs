@@ -12,14 +12,13 @@ use std::ptr::{null, null_mut};
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use windows_sys::Win32::Foundation::{HWND, LPARAM, LRESULT, WAIT_OBJECT_0, WPARAM};
 use windows_sys::Win32::Graphics::Gdi::{BI_RGB, BITMAPINFOHEADER};
 use windows_sys::Win32::System::Threading::WaitForSingleObject;
 use windows_sys::Win32::UI::Shell::{
-    NIF_ICON, NIF_MESSAGE, NIF_SHOWTIP, NIF_TIP, NIM_ADD, NIM_DELETE, NIM_MODIFY, NIM_SETVERSION,
-    NIN_KEYSELECT, NIN_SELECT, NOTIFYICON_VERSION_4, NOTIFYICONDATAW, Shell_NotifyIconW,
+    NIF_ICON, NIF_MESSAGE, NIF_SHOWTIP, NIF_TIP, NIM_ADD, NIM_DELETE, NIM_MODIFY, NIM_SETVERSION, NIN_SELECT,
+    NOTIFYICON_VERSION_4, NOTIFYICONDATAW, Shell_NotifyIconW,
 };
 use windows_sys::Win32::UI::WindowsAndMessaging::{
     AppendMenuW, ChangeWindowMessageFilterEx, CreateIconFromResourceEx, CreatePopupMenu, DefWindowProcW,
@@ -39,6 +38,9 @@ use crate::tray::{Choice, Look, State};
 const LOOK: u32 = WM_APP + 1;
 const END: u32 = WM_APP + 2;
 const ICON: u32 = WM_APP + 3;
+
+/// `NIN_SELECT` by the keyboard, in the headers `NIN_SELECT | NINF_KEY`.
+const NIN_KEYSELECT: u32 = NIN_SELECT | 1;
 
 /// How often it is tried to add an icon that could not be added: at logon the taskbar may be too busy to take it.
 const RETRY_MS: u32 = 5000;
@@ -66,8 +68,9 @@ impl Tray {
     pub fn start(tell: impl Fn(Choice) + Send + 'static) -> Result<Tray, Error> {
         let (looks, looked) = channel();
         let (start, started) = sync_channel(1);
+        let live = [Live::new(Kind::Thread), Live::new(Kind::Tray)];
         let body = move || {
-            let _live = [Live::new(Kind::Thread), Live::new(Kind::Tray)];
+            let _live = live;
             serve(Box::new(tell), looked, &start);
         };
         let thread = thread::Builder::new().name("tray".into()).spawn(body).map_err(Error::Tray)?;
@@ -358,7 +361,7 @@ fn shorten(text: &str, most: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use windows_sys::Win32::UI::WindowsAndMessaging::{FindWindowW, HWND_BROADCAST, SendMessageW};
 

@@ -130,6 +130,11 @@ impl Scene {
     /// Presses Ctrl+C for keyrx and waits for its end.
     pub fn stop(&mut self) -> ExitStatus {
         unix::interrupt(&self.keymap_path().to_string_lossy());
+        self.end()
+    }
+
+    /// Waits for the end of keyrx, which was asked for in another way.
+    pub fn end(&mut self) -> ExitStatus {
         self.wait(ms(8000), "keyrx to end", |scene| scene.status().is_some());
         let status = self.status().unwrap();
         self.listen();

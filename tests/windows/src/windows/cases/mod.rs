@@ -8,6 +8,7 @@ mod modifiers;
 mod others;
 mod regressions;
 mod reload;
+mod tray;
 
 use std::any::Any;
 use std::panic::{self, AssertUnwindSafe};
@@ -39,6 +40,7 @@ fn all() -> impl Iterator<Item = &'static Case> {
         reload::CASES,
         faults::CASES,
         regressions::CASES,
+        tray::CASES,
     ];
     groups.into_iter().flatten()
 }
