@@ -58,6 +58,7 @@ pub const CASES: &[Case] = &[
         name: "tray: an open menu keeps nothing from going on, nor from ending",
         run: |scene| {
             let tray = start(scene);
+            scene.give_focus_away();
             tray.post(ICON, 0x0010_0010, WM_CONTEXTMENU as isize);
             scene.wait(ms(10_000), "the menu to open", |_| is_there(w!("#32768")));
             tray.choose(PAUSE);
