@@ -10,6 +10,7 @@ use std::sync::mpsc::{Sender, channel, sync_channel};
 
 use anyhow::Result;
 use keyrx_engine::{Keymap, KeymapBuilder, Motion};
+use keyrx_platform::live;
 use keyrx_platform::native::{self, Tray, Waker};
 
 use crate::cli::Exit;
@@ -203,6 +204,9 @@ fn tell_end(metrics: &Metrics) {
     let motion = |motion| all.events.by_motion(motion);
     let path = |path| all.events.by_path(path);
     let hits = Hit::ALL.iter().zip(all.hits).map(|((_, name), count)| format!("{name} {count}"));
+    let uses = native::figures();
+    let resources = live::counts().into_iter().filter(|(_, count)| *count > 0);
+    let resources = resources.map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>();
     tracing::info!(
         event = "stopped",
         uptime = all.at.as_secs(),
@@ -221,6 +225,10 @@ fn tell_end(metrics: &Metrics) {
         keymaps_rejected = all.keymaps_rejected,
         log_lines_lost = all.lost_lines,
         locks_repaired = all.locks_repaired,
+        cpu_ms = uses.cpu.map(|cpu| cpu.as_millis() as u64),
+        resident_bytes = uses.resident,
+        handles = uses.handles,
+        resources = resources.join(", "),
         "stopped, every key is released"
     );
 }

@@ -204,3 +204,56 @@ impl EmergencyChord {
         1 << device.0.min(63)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use keyrx_engine::Effect;
+
+    use super::*;
+
+    /// What comes out after events of `A`, which is `B`, with commands in between.
+    fn play(events: &[Result<Motion, bool>]) -> Vec<(Key, Motion)> {
+        let (commands, commanded) = channel();
+        let keymap = keyrx_config::load_text("test", r#"map("A", "B");"#, None).keymap.unwrap();
+        let mut session = Session::commanded(keymap, commanded);
+        let mut effects: Vec<Effect> = Vec::new();
+        for (millis, event) in (0..).zip(events) {
+            let time = Time::from_millis(millis);
+            let event = match *event {
+                Ok(motion) => Event::Key(KeyEvent { time, device: DeviceId(0), key: Key::A, motion }),
+                Err(is_paused) => {
+                    commands.send(Command::Pause(is_paused)).unwrap();
+                    Event::Woken(time)
+                }
+            };
+            assert!(matches!(session.handle(event, &mut effects), Next::Wait(_)));
+        }
+        effects.into_iter().map(|effect| (effect.key, effect.motion)).collect()
+    }
+
+    #[test]
+    fn told_to_pause_it_releases_what_is_held_and_lets_keys_pass_until_it_is_told_to_resume() {
+        use Motion::{Press, Release};
+        let effects = play(&[
+            Ok(Press),
+            Err(true),
+            Ok(Release),
+            Ok(Press),
+            Ok(Release),
+            Err(false),
+            Ok(Press),
+            Ok(Release),
+        ]);
+        let (a, b) = ([(Key::A, Press), (Key::A, Release)], [(Key::B, Press), (Key::B, Release)]);
+        assert_eq!(effects, [b, a, b].concat());
+    }
+
+    #[test]
+    fn told_what_is_so_already_it_does_nothing() {
+        let held = [(Key::B, Motion::Press)];
+        assert_eq!(play(&[Err(false), Ok(Motion::Press), Err(false)]), held);
+        assert_eq!(play(&[Err(true), Err(true), Ok(Motion::Press)]), [(Key::A, Motion::Press)]);
+    }
+}

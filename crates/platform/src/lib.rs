@@ -2,7 +2,8 @@
 //!
 //! A platform owns the loop and asks a `Handler` what is to become of each key. Every platform has the same shape:
 //! `run` reads keyboards until the handler says stop, a `Waker` interrupts it, `list` tells what keyboards there are,
-//! `examine` what is in the way. `native` is the platform of this system.
+//! `examine` what is in the way. Those of real systems tell by `figures` what the process uses, and have a `Tray`.
+//! `native` is the platform of this system.
 
 mod device;
 mod error;

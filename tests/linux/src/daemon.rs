@@ -43,8 +43,10 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    pub fn start(home: &Path, keymap: &Path, user: User) -> Daemon {
+    /// Starts it with these variables in its environment.
+    pub fn start(home: &Path, keymap: &Path, user: User, variables: &[(&str, &str)]) -> Daemon {
         let mut command = keyrx(home, user);
+        command.envs(variables.iter().copied());
         command.args(["run", "--config"]).arg(keymap).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let stderr = child.stderr.take();

@@ -109,11 +109,16 @@ impl Scene {
 
     /// Starts keyrx and does not wait.
     pub fn start(&mut self, user: User) {
+        self.start_with(user, &[]);
+    }
+
+    /// As `start`, with these variables in its environment.
+    pub fn start_with(&mut self, user: User, variables: &[(&str, &str)]) {
         if let Some(mut old) = self.daemon.take() {
             old.read();
             self.old_log.push_str(&old.log);
         }
-        self.daemon = Some(Daemon::start(&self.home, &self.keymap_path(), user));
+        self.daemon = Some(Daemon::start(&self.home, &self.keymap_path(), user, variables));
     }
 
     pub fn daemon(&mut self) -> &mut Daemon {
@@ -144,6 +149,11 @@ impl Scene {
     /// Sends a signal and waits for the end.
     pub fn end(&mut self, signal: Signal) -> ExitStatus {
         self.daemon().signal(signal);
+        self.wait_end()
+    }
+
+    /// Waits for the end, which was asked for in another way.
+    pub fn wait_end(&mut self) -> ExitStatus {
         self.wait(ms(6000), "keyrx to end", |scene| scene.daemon().status().is_some());
         let mut daemon = self.daemon.take().expect("keyrx has been started");
         daemon.read();

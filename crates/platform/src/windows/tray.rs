@@ -18,7 +18,7 @@ use windows_sys::Win32::Graphics::Gdi::{BI_RGB, BITMAPINFOHEADER};
 use windows_sys::Win32::System::Threading::WaitForSingleObject;
 use windows_sys::Win32::UI::Shell::{
     NIF_ICON, NIF_MESSAGE, NIF_SHOWTIP, NIF_TIP, NIM_ADD, NIM_DELETE, NIM_MODIFY, NIM_SETVERSION, NIN_SELECT,
-    NOTIFYICON_VERSION_4, NOTIFYICONDATAW, Shell_NotifyIconW,
+    NOTIFYICON_VERSION_4, NOTIFYICONDATAW, NOTIFYICONDATAW_0, Shell_NotifyIconW,
 };
 use windows_sys::Win32::UI::WindowsAndMessaging::{
     AppendMenuW, ChangeWindowMessageFilterEx, CreateIconFromResourceEx, CreatePopupMenu, DefWindowProcW,
@@ -222,11 +222,8 @@ impl Desk {
         about.szTip.iter_mut().zip(shorten(&look.text, TIP).encode_utf16()).for_each(|(to, from)| *to = from);
         // SAFETY: the structure says its size, and lives for each call; the icon is copied by the system.
         let is_there = unsafe {
-            Shell_NotifyIconW(NIM_MODIFY, &about) != 0
-                || Shell_NotifyIconW(NIM_ADD, &about) != 0 && {
-                    about.Anonymous.uVersion = NOTIFYICON_VERSION_4;
-                    Shell_NotifyIconW(NIM_SETVERSION, &about) != 0
-                }
+            (Shell_NotifyIconW(NIM_MODIFY, &about) != 0 || Shell_NotifyIconW(NIM_ADD, &about) != 0)
+                && Shell_NotifyIconW(NIM_SETVERSION, &about) != 0
         };
         // SAFETY: the window is ours. There is one timer with this number, or none.
         unsafe {
@@ -250,6 +247,7 @@ impl Desk {
             hWnd: self.window,
             uID: 1,
             uCallbackMessage: ICON,
+            Anonymous: NOTIFYICONDATAW_0 { uVersion: NOTIFYICON_VERSION_4 },
             ..NOTIFYICONDATAW::default()
         }
     }

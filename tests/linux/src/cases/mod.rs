@@ -5,7 +5,9 @@ mod devices;
 mod keys;
 mod permissions;
 mod reload;
+mod resources;
 mod stopping;
+mod tray;
 
 use crate::scene::Scene;
 use crate::time::Clock;
@@ -39,7 +41,15 @@ impl Clocks {
 }
 
 pub fn all() -> impl Iterator<Item = &'static Case> {
-    [keys::CASES, devices::CASES, reload::CASES, stopping::CASES, permissions::CASES, daemon::CASES]
-        .into_iter()
-        .flatten()
+    let groups = [
+        keys::CASES,
+        devices::CASES,
+        reload::CASES,
+        stopping::CASES,
+        permissions::CASES,
+        daemon::CASES,
+        resources::CASES,
+        tray::CASES,
+    ];
+    groups.into_iter().flatten()
 }

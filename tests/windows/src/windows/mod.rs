@@ -10,6 +10,7 @@ mod receiver;
 mod record;
 mod scene;
 mod state;
+mod taskbar;
 mod time;
 mod unix;
 

@@ -1,4 +1,4 @@
-//! The tray, without a taskbar: its window is told what the taskbar and the menu would tell it.
+//! The tray: its window is told what a taskbar and the menu would tell it, and a taskbar of ours is told of its icon.
 
 use std::ptr::null;
 
@@ -11,6 +11,7 @@ use windows_sys::w;
 
 use super::Case;
 use crate::windows::scene::Scene;
+use crate::windows::taskbar::{Asked, Taskbar};
 use crate::windows::time::ms;
 
 const KEYMAP: &str = r#"map("A", "B"); map("F", "LShift");"#;
@@ -52,6 +53,25 @@ pub const CASES: &[Case] = &[
             scene.seen().is_in_order("+LShift -LShift");
             scene.type_keys("-F 20");
             scene.nothing_is_down();
+        },
+    },
+    Case {
+        name: "tray: a taskbar that comes later, or again, gets the icon, and how keyrx is, and loses it at the end",
+        run: |scene| {
+            let tray = start(scene);
+            for _ in 0..2 {
+                let taskbar = Taskbar::start();
+                taskbar.wait_for(Asked::Add);
+                taskbar.wait_for(Asked::SetVersion);
+                tray.choose(PAUSE);
+                taskbar.wait_for(Asked::Modify);
+                tray.choose(RESUME);
+                taskbar.wait_for(Asked::Modify);
+            }
+            let taskbar = Taskbar::start();
+            taskbar.wait_for(Asked::Add);
+            assert_eq!(scene.stop().code(), Some(0));
+            taskbar.wait_for(Asked::Delete);
         },
     },
     Case {
