@@ -22,7 +22,7 @@ const LIMIT_S: u32 = 300;
 
 /// Runs the cases whose names contain one of the words; without a word all of them.
 pub fn run(words: &[&str]) -> Result<Outcome> {
-    if let Packages::Missing(command) = setup::debian(kernel::PACKAGES)? {
+    if let Packages::Missing(command) = setup::debian(&[kernel::PACKAGES, &["dbus"]].concat())? {
         return Ok(Outcome::Unprepared(format!("please run: {command}")));
     }
     let kernel = kernel::get()?;
@@ -93,13 +93,17 @@ impl Root {
         fs::write(root.path.join("words"), words.join("\n"))?;
         root.install(&keyrx, "keyrx")?;
         root.install(&tests, "init")?;
-        for library in libraries(&[&keyrx, &tests])? {
+        let [bus, send] = ["/usr/bin/dbus-daemon", "/usr/bin/dbus-send"].map(Path::new);
+        for program in [bus, send] {
+            root.install(program, program.strip_prefix("/")?)?;
+        }
+        for library in libraries(&[&keyrx, &tests, bus, send])? {
             root.install(Path::new(&library), library.trim_start_matches('/'))?;
         }
         Ok(root)
     }
 
-    fn install(&self, file: &Path, place: &str) -> Result<()> {
+    fn install(&self, file: &Path, place: impl AsRef<Path>) -> Result<()> {
         let place = self.path.join(place);
         fs::create_dir_all(place.parent().context("a file has a parent")?)?;
         fs::copy(file, &place).with_context(|| format!("copying {}", file.display()))?;

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::{cargo, guest, monitoring, packaging, prove, setup, windows};
+use crate::setup::{self, Packages};
+use crate::{cargo, guest, monitoring, packaging, prove, windows};
 
 /// How a subset ended when it did not fail.
 pub enum Outcome {
@@ -48,6 +49,9 @@ fn lint() -> Result<Outcome> {
 }
 
 fn unit() -> Result<Outcome> {
+    if let Packages::Missing(command) = setup::debian(&["dbus"])? {
+        return Ok(Outcome::Unprepared(format!("please run: {command}")));
+    }
     if cargo::has("nextest") {
         cargo::run(&["nextest", "run", "--workspace", "--no-fail-fast"])?;
     } else {

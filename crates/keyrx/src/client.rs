@@ -345,7 +345,7 @@ impl Ui {
     pub fn run(&self) -> Result<Exit> {
         let client = Client::find(&Paths::of(&self.directories))?;
         let code = client.ask(Method::POST, "/api/session/code", None)?;
-        let url = format!("http://127.0.0.1:{}/#code={}", client.port, word(&code, "code"));
+        let url = web::page(client.port, &word(&code, "code"));
         if self.print {
             writeln!(std::io::stdout().lock(), "{url}")?;
             return Ok(Exit::Ok);

@@ -12,12 +12,13 @@ use std::time::{Duration, Instant};
 
 use keyrx_config::{Loaded, Severity};
 use keyrx_engine::Keymap;
-use keyrx_platform::native::boot;
+use keyrx_platform::native::{self, Tray, boot};
+use keyrx_platform::tray::{self, Choice, Look};
 use tokio::sync::{oneshot, watch};
 
 use crate::chaos::{self, Point};
 use crate::daemon::{Daemon, KeymapSource, Order, Ordered, Reply};
-use crate::health::{Check, KeymapState, Report, Status};
+use crate::health::{Check, KeymapState, Report, Status, WebState};
 use crate::metrics::{Latency, Metrics};
 use crate::paths::Paths;
 use crate::recovery::Mode;
@@ -29,7 +30,7 @@ use crate::signals::Signal;
 use crate::state::{LastGood, State, Store};
 use crate::threads::Stop;
 use crate::watch::{Change, Watch};
-use crate::web::Phase;
+use crate::web::{self, Phase};
 
 /// An editor writes a file in several steps: it is looked at so long after a hint, and again until it stays the same.
 const QUIET: Duration = Duration::from_millis(50);
@@ -41,6 +42,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// latency is a recent one.
 const LOOKS_TO_CALL: u64 = 10;
 const LOOKS_RECENT: u64 = 30;
+
+/// After so many looks it is read what the process uses, which takes a while on Windows.
+const LOOKS_OF_FIGURES: u64 = 5;
 
 /// Of so many looks the rate of events is taken: a minute.
 const LOOKS_OF_RATE: usize = 61;
@@ -61,6 +65,8 @@ pub enum Cause {
     Order(Ordered),
     /// The last client of the web server has gone, and it takes no more.
     Drained,
+    /// The user has chosen something in the tray.
+    Tray(Choice),
     /// Somebody wants it to look whether it is to stop.
     Woken,
 }
@@ -83,6 +89,8 @@ pub struct Control {
     pub notify: Notify,
     pub memory: Memory,
     pub plan: Plan,
+    /// If there is to be one.
+    pub tray: Option<Tray>,
 }
 
 /// What is remembered from one look to the next.
@@ -197,7 +205,9 @@ impl Control {
                     self.plan.files_at = self.plan.files_at.or(Instant::now().checked_add(QUIET));
                 }
             }
-            Cause::Signal(Signal::Reload) => self.plan.is_outdated = true,
+            Cause::Signal(Signal::Reload) | Cause::Tray(Choice::Reload) => self.plan.is_outdated = true,
+            Cause::Tray(Choice::Pause) => self.command(Command::Pause(true)),
+            Cause::Tray(Choice::Resume) => self.command(Command::Pause(false)),
             Cause::Read(loaded) => {
                 self.plan.files_at = Instant::now().checked_add(QUIET);
                 if let Some(reading) = self.plan.reading.take() {
@@ -209,6 +219,8 @@ impl Control {
             }
             Cause::Order(Ordered { order, answer }) => self.obey(order, answer),
             Cause::Signal(Signal::Stop) => self.begin_to_stop("signal"),
+            Cause::Tray(Choice::Exit) => self.begin_to_stop("tray"),
+            Cause::Tray(Choice::Open) => self.open_page(),
             Cause::Drained if self.plan.stop_at.is_some() => return Next::End,
             Cause::Drained => {}
         }
@@ -241,6 +253,15 @@ impl Control {
                 reply(answer, Reply::Done);
                 self.begin_to_stop("command");
             }
+        }
+    }
+
+    /// Opens the page in a browser, with a code that lets it in.
+    fn open_page(&self) {
+        let WebState::Serving(port) = self.daemon.view().web else { return };
+        let Some(code) = self.daemon.access.code(Instant::now()) else { return };
+        if let Err(error) = open::that_detached(web::page(port, &code)) {
+            tracing::warn!(event = "page_not_opened", error = %error, "no browser can be opened: {error}");
         }
     }
 
@@ -384,6 +405,10 @@ impl Control {
             self.daemon.change_view(|view| view.earlier = earlier);
         }
         self.plan.looks = self.plan.looks.saturating_add(1);
+        if self.plan.looks.is_multiple_of(LOOKS_OF_FIGURES) {
+            let figures = Arc::new(native::figures());
+            self.daemon.change_view(|view| view.figures = figures);
+        }
         self.note_rate();
         self.save();
         let report = self.daemon.assess();
@@ -391,6 +416,9 @@ impl Control {
         self.plan.is_outdated |=
             self.daemon.view().state == KeymapState::Withheld && self.daemon.lifecycle.mode() == Mode::Normal;
         self.notify_of(&report);
+        if let Some(tray) = &mut self.tray {
+            tray.show(&in_tray(&report, self.daemon.metrics.is_paused()));
+        }
         self.tell_health(&report);
     }
 
@@ -427,7 +455,7 @@ impl Control {
             return;
         }
         self.memory.health = health;
-        let reasons = report.checks.iter().map(|check| check.reason.as_str()).collect::<Vec<_>>().join("; ");
+        let reasons = reasons(report);
         let status = report.status.to_string();
         self.notify.status(&format!("{status}{}{reasons}", if reasons.is_empty() { "" } else { ": " }));
         match report.status {
@@ -481,6 +509,22 @@ pub fn load(path: &Path) -> Loaded {
         }
     });
     loaded
+}
+
+fn reasons(report: &Report) -> String {
+    report.checks.iter().map(|check| check.reason.as_str()).collect::<Vec<_>>().join("; ")
+}
+
+fn in_tray(report: &Report, is_paused: bool) -> Look {
+    let state = match report.status {
+        _ if is_paused => tray::State::Paused,
+        Status::Healthy => tray::State::Healthy,
+        Status::Degraded => tray::State::Degraded,
+        Status::Unhealthy => tray::State::Unhealthy,
+    };
+    let reasons = reasons(report);
+    let colon = if reasons.is_empty() { "" } else { ": " };
+    Look { state, text: format!("keyrx: {}{colon}{reasons}", report.status) }
 }
 
 /// Says what there is to say about a keymap, and hands it out if it can be used.

@@ -9,7 +9,7 @@ use std::sync::mpsc::Sender;
 use keyrx_config::{Diagnostic, Loaded, Severity};
 use keyrx_engine::KeymapBuilder;
 use keyrx_platform::lock::Guarded;
-use keyrx_platform::{Interruption, native, simulated};
+use keyrx_platform::{Figures, Interruption, native, simulated};
 use tokio::sync::oneshot;
 
 use crate::control::Cause;
@@ -21,6 +21,7 @@ use crate::paths::Paths;
 use crate::profiles::Profiles;
 use crate::tap::Keyboards;
 use crate::timestamp::Timestamp;
+use crate::web::Access;
 
 /// Everything that is shared.
 pub struct Daemon {
@@ -31,6 +32,8 @@ pub struct Daemon {
     pub keyboards: Keyboards,
     pub log: LogSwitch,
     pub lifecycle: Arc<Lifecycle>,
+    /// Who is let in by the web server.
+    pub access: Access,
     /// Whether faults may be asked for.
     pub has_chaos: bool,
     pub view: Guarded<View>,
@@ -49,6 +52,8 @@ pub struct View {
     pub earlier: Arc<Latency>,
     /// Events of keys a second, over the last minute.
     pub rate: f64,
+    /// What the process uses, as it was a few seconds ago.
+    pub figures: Arc<Figures>,
     pub web: WebState,
 }
 

@@ -7,15 +7,15 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{channel, sync_channel};
+use std::sync::mpsc::{Sender, channel, sync_channel};
 
 use anyhow::Result;
 use clap::ValueEnum;
 use keyrx_config::{Diagnostic, Loaded};
 use keyrx_engine::{Keymap, Motion};
 use keyrx_platform::lock::Guarded;
-use keyrx_platform::native::{self, Waker};
-use keyrx_platform::{idle, simulated};
+use keyrx_platform::native::{self, Tray, Waker};
+use keyrx_platform::{idle, live, simulated};
 use tokio::sync::watch as phases;
 
 use crate::chaos::{self, Point};
@@ -38,7 +38,7 @@ use crate::state::{State, Store};
 use crate::tap::{self, Keyboards, Tap};
 use crate::threads::Threads;
 use crate::watch::Watch;
-use crate::web::{Phase, Web};
+use crate::web::{Access, Phase, Web};
 use crate::{crash, signals};
 
 /// So much may wait for the thread `compile`.
@@ -58,6 +58,9 @@ pub struct Run {
     /// Things may be made to go wrong, for tests.
     #[arg(long, hide = true)]
     chaos: bool,
+    /// Shows an icon beside the clock: how keyrx is, and a menu.
+    #[arg(long, env = "KEYRX_TRAY", hide_env = true)]
+    tray: bool,
     #[command(flatten)]
     directories: Directories,
     #[command(flatten)]
@@ -186,6 +189,7 @@ impl Run {
             loaded: start.loaded.map(Arc::new),
             earlier: Arc::new(metrics.snapshot().latency),
             rate: 0.0,
+            figures: Arc::new(native::figures()),
             web: WebState::Starting,
         };
         let has_chaos = self.chaos || desk.simulated().is_some();
@@ -193,6 +197,7 @@ impl Run {
         let daemon = Arc::new(Daemon {
             metrics: metrics.clone(),
             profiles,
+            access: Access::new(paths.token()),
             paths,
             desk: desk.clone(),
             keyboards: keyboards.clone(),
@@ -239,8 +244,20 @@ impl Run {
             notify: Notify::from_environment(),
             memory: Memory::new(saved.clone(), start.state, &metrics),
             plan: Plan::new(),
+            tray: None,
         };
-        threads.start("control", move || drop(causes.send(Cause::Woken)), move |stop| control.run(stop))?;
+        let mut tell = self.tray.then(|| causes.clone());
+        threads.start(
+            "control",
+            move || drop(causes.send(Cause::Woken)),
+            move |stop| {
+                // Here, for a desktop may be slow to answer, and keys are not to wait.
+                if let Some(tell) = tell.take() {
+                    control.tray = start_tray(tell);
+                }
+                control.run(stop);
+            },
+        )?;
 
         let session = Session::commanded(start.keymap, commanded).paused(saved.is_paused);
         let mut tap = Tap::new(session, metrics.clone()).shown(keyboards, live);
@@ -286,6 +303,16 @@ impl Run {
         let path = std::path::absolute(profiles.place(&name))?;
         Ok(KeymapSource::Profile { name, path })
     }
+}
+
+/// Without a tray keyrx runs as well.
+fn start_tray(tell: Sender<Cause>) -> Option<Tray> {
+    let tray = Tray::start(move |choice| drop(tell.send(Cause::Tray(choice))));
+    let say = |error: keyrx_platform::Error| {
+        let error = format!("{:#}", anyhow::Error::from(error));
+        tracing::warn!(event = "tray_missing", error, "{error}");
+    };
+    tray.map_err(say).ok()
 }
 
 /// What keyrx begins with.
@@ -371,6 +398,9 @@ fn tell_end(metrics: &Metrics) {
     let motion = |motion| all.events.by_motion(motion);
     let path = |path| all.events.by_path(path);
     let hits = Hit::ALL.iter().zip(all.hits).map(|((_, name), count)| format!("{name} {count}"));
+    let uses = native::figures();
+    let resources = live::counts().into_iter().filter(|(_, count)| *count > 0);
+    let resources = resources.map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>();
     tracing::info!(
         event = "stopped",
         uptime = all.at.as_secs(),
@@ -390,6 +420,10 @@ fn tell_end(metrics: &Metrics) {
         keymaps_rejected = all.keymaps_rejected,
         log_lines_lost = all.lost_lines,
         locks_repaired = all.locks_repaired,
+        cpu_ms = uses.cpu.map(|cpu| cpu.as_millis() as u64),
+        resident_bytes = uses.resident,
+        handles = uses.handles,
+        resources = resources.join(", "),
         "stopped, every key is released"
     );
 }

@@ -13,7 +13,7 @@ use crate::chaos::{self, Point};
 pub enum Command {
     /// Another keymap.
     Keymap(Keymap),
-    /// Mapping is paused, or goes on.
+    /// Whether keys are to pass.
     Pause(bool),
     /// The end.
     Stop,
@@ -99,6 +99,16 @@ impl Session {
         self.engine.step(input, effects);
     }
 
+    /// Pauses or resumes, if that is anything new.
+    fn pause(&mut self, is_paused: bool, time: Time, effects: &mut dyn Effects) {
+        if is_paused == self.engine.is_paused() {
+            return;
+        }
+        self.engine.step(if is_paused { Input::Pause(time) } else { Input::Resume(time) }, effects);
+        let what = if is_paused { "paused" } else { "resumed" };
+        tracing::warn!(event = what, "mapping is {what}, as asked for");
+    }
+
     fn release_all(&mut self, time: Time, effects: &mut dyn Effects) {
         self.chord = EmergencyChord::default();
         self.step(Input::ReleaseAll(time), effects);
@@ -113,12 +123,7 @@ impl Session {
                     self.offered = self.offered.saturating_add(1);
                     drop(self.engine.offer(keymap, time));
                 }
-                Ok(Command::Pause(is_wanted)) if is_wanted != self.engine.is_paused() => {
-                    self.chord = EmergencyChord::default();
-                    self.engine
-                        .step(if is_wanted { Input::Pause(time) } else { Input::Resume(time) }, effects);
-                }
-                Ok(Command::Pause(_)) => {}
+                Ok(Command::Pause(is_paused)) => self.pause(is_paused, time, effects),
                 Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return false,
                 Err(TryRecvError::Empty) => break,
             }
@@ -220,5 +225,59 @@ impl EmergencyChord {
     /// Keyboards with high numbers share one.
     fn bit(device: DeviceId) -> u64 {
         1 << device.0.min(63)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use keyrx_engine::Effect;
+
+    use super::*;
+
+    /// What comes out after events of `A`, which is `B`, with commands in between.
+    fn play(events: &[Result<Motion, bool>]) -> Vec<(Key, Motion)> {
+        let (commands, commanded) = channel();
+        let keymap = keyrx_config::load_text("test", r#"map("A", "B");"#, None).keymap.unwrap();
+        let mut session = Session::commanded(keymap, commanded);
+        let mut effects: Vec<Effect> = Vec::new();
+        for (millis, event) in (0..).zip(events) {
+            let time = Time::from_millis(millis);
+            let event = match *event {
+                Ok(motion) => Event::Key(KeyEvent { time, device: DeviceId(0), key: Key::A, motion }),
+                Err(is_paused) => {
+                    commands.send(Command::Pause(is_paused)).unwrap();
+                    Event::Woken(time)
+                }
+            };
+            assert!(matches!(session.handle(event, &mut effects), Next::Wait(_)));
+        }
+        effects.into_iter().map(|effect| (effect.key, effect.motion)).collect()
+    }
+
+    #[test]
+    fn told_to_pause_it_releases_what_is_held_and_lets_keys_pass_until_it_is_told_to_resume() {
+        use Motion::{Press, Release};
+        let effects = play(&[
+            Ok(Press),
+            Err(true),
+            Ok(Release),
+            Ok(Press),
+            Ok(Release),
+            Err(false),
+            Ok(Press),
+            Ok(Release),
+        ]);
+        let (a, b) = ([(Key::A, Press), (Key::A, Release)], [(Key::B, Press), (Key::B, Release)]);
+        // A release that nobody waits for any more passes as well.
+        assert_eq!(effects, [&b[..], &[(Key::A, Release)], &a, &b].concat());
+    }
+
+    #[test]
+    fn told_what_is_so_already_it_does_nothing() {
+        let held = [(Key::B, Motion::Press)];
+        assert_eq!(play(&[Err(false), Ok(Motion::Press), Err(false)]), held);
+        assert_eq!(play(&[Err(true), Err(true), Ok(Motion::Press)]), [(Key::A, Motion::Press)]);
     }
 }

@@ -12,6 +12,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use keyrx_platform::live::{Kind, Live};
+
 /// How long a thread rests after a panic, so that one that panics at once does nothing worse than that.
 const REST: Duration = Duration::from_secs(1);
 
@@ -56,8 +58,10 @@ impl Threads {
         let stop = Stop::default();
         let (ending, ended) = channel();
         let asked = stop.clone();
+        let live = Live::new(Kind::Thread);
         let handle = thread::Builder::new().name(name.into()).spawn(move || {
             let _ending: std::sync::mpsc::Sender<Infallible> = ending;
+            let _live = live;
             root(work, &asked);
         })?;
         self.threads.push(Thread { name, stop, wake: Box::new(wake), ended, handle });

@@ -68,6 +68,10 @@ pub enum Error {
     #[error("an internal error came up again and again; no key is mapped any more")]
     HandlerFailed,
 
+    /// There is no icon beside the clock.
+    #[error("no icon can be shown in the tray")]
+    Tray(#[source] io::Error),
+
     /// The system refused something that ought to work.
     #[error("cannot {doing}")]
     System {

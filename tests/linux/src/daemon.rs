@@ -43,8 +43,16 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    pub fn start(home: &Path, keymap: &Path, user: User, arguments: &[&str]) -> Daemon {
+    /// Starts it with these arguments and these variables in its environment.
+    pub fn start(
+        home: &Path,
+        keymap: &Path,
+        user: User,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Daemon {
         let mut command = keyrx(home, user);
+        command.envs(variables.iter().copied());
         command
             .args(["run", "--config"])
             .arg(keymap)

@@ -111,7 +111,7 @@ impl Scene {
     /// As `keyrx`, with faults on demand, and waits until it answers.
     pub fn keyrx_with_faults(&mut self, keymap: &str) {
         self.keymap(keymap);
-        self.start_with(User::Root, &["--chaos"]);
+        self.start_with(User::Root, &["--chaos"], &[]);
         self.wait_for("ready");
         self.wait(ms(5000), "keyrx to serve", |scene| web::place(&scene.state()).is_some());
     }
@@ -143,15 +143,16 @@ impl Scene {
 
     /// Starts keyrx and does not wait.
     pub fn start(&mut self, user: User) {
-        self.start_with(user, &[]);
+        self.start_with(user, &[], &[]);
     }
 
-    fn start_with(&mut self, user: User, arguments: &[&str]) {
+    /// As `start`, with these arguments, and these variables in its environment.
+    pub fn start_with(&mut self, user: User, arguments: &[&str], variables: &[(&str, &str)]) {
         if let Some(mut old) = self.daemon.take() {
             old.read();
             self.old_log.push_str(&old.log);
         }
-        self.daemon = Some(Daemon::start(&self.home, &self.keymap_path(), user, arguments));
+        self.daemon = Some(Daemon::start(&self.home, &self.keymap_path(), user, arguments, variables));
     }
 
     pub fn daemon(&mut self) -> &mut Daemon {
@@ -182,6 +183,11 @@ impl Scene {
     /// Sends a signal and waits for the end.
     pub fn end(&mut self, signal: Signal) -> ExitStatus {
         self.daemon().signal(signal);
+        self.wait_end()
+    }
+
+    /// Waits for the end, which was asked for in another way.
+    pub fn wait_end(&mut self) -> ExitStatus {
         self.wait(ms(6000), "keyrx to end", |scene| scene.daemon().status().is_some());
         let mut daemon = self.daemon.take().expect("keyrx has been started");
         daemon.read();

@@ -425,7 +425,7 @@ struct Code {
 /// `POST /api/session`
 pub async fn begin_session(State(server): Shared, bytes: Result<Bytes, BytesRejection>) -> Answer {
     let Code { code } = body(bytes)?;
-    let Some(session) = server.access.begin_session(&code, Instant::now()) else {
+    let Some(session) = server.daemon.access.begin_session(&code, Instant::now()) else {
         let message = "the code is wrong, was used, or is older than a minute: run `keyrx ui` again";
         return Err(Failure::new(StatusCode::UNAUTHORIZED, "bad_code", message));
     };
@@ -435,7 +435,7 @@ pub async fn begin_session(State(server): Shared, bytes: Result<Bytes, BytesReje
 
 /// `POST /api/session/code`
 pub async fn session_code(State(server): Shared) -> Answer {
-    let code = server.access.code(Instant::now());
+    let code = server.daemon.access.code(Instant::now());
     let code = code.ok_or_else(|| {
         Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "no_code", "the system has no random numbers")
     })?;

@@ -3,15 +3,18 @@
 //! A figure is a row in `families`; what has labels has a sample for each. The text is the format that every version
 //! of Prometheus understands.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::time::Duration;
 
 use keyrx_engine::Motion;
-use keyrx_platform::Interruption;
+use keyrx_platform::{Figures, Interruption, live};
 use serde_json::{Map, Value, json};
 
 use super::Server;
 use crate::health::Status;
 use crate::metrics::{Hit, Path, Snapshot};
+use crate::recovery::Mode;
 use crate::timestamp::Timestamp;
 
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -76,6 +79,14 @@ fn families(server: &Server) -> Vec<Family> {
     });
     let hits =
         Hit::ALL.iter().zip(all.hits).map(|((_, kind), count)| sample(&[("kind", kind)], count as f64));
+    let recovery = server.daemon.lifecycle.recovery();
+    let figures = &view.figures;
+    let cpu = figures.cpu.map(|cpu| sample(&[], cpu.as_secs_f64())).into_iter().collect();
+    let only = |value: Option<u64>| value.map(|value| sample(&[], value as f64)).into_iter().collect();
+    let threads =
+        by_name(figures).into_iter().map(|(name, cpu)| sample(&[("thread", name)], cpu.as_secs_f64()));
+    let live_resources =
+        live::counts().into_iter().map(|(kind, count)| sample(&[("type", kind)], count as f64));
     let effects = MOTIONS.iter().zip(all.effects);
     let effects = effects.map(|((_, kind), count)| sample(&[("kind", kind)], count as f64));
     let interruptions = Interruption::ALL.iter().zip(all.interruptions);
@@ -157,10 +168,42 @@ fn families(server: &Server) -> Vec<Family> {
                 sample(&[("queue", "log")], server.daemon.log.waiting() as f64),
             ],
         ),
+        gauge(
+            "keyrx_crashes_recent",
+            "Crashes of keyrx in the last five minutes.",
+            recovery.recent_crashes as f64,
+        ),
+        gauge(
+            "keyrx_safe_mode",
+            "Whether keyrx crashed so often that it maps no keys.",
+            is(recovery.mode != Mode::Normal),
+        ),
+        family("keyrx_live", "gauge", "Resources of the system that are held.", live_resources.collect()),
+        family(
+            "keyrx_thread_cpu_seconds_total",
+            "counter",
+            "What threads have computed, by name.",
+            threads.collect(),
+        ),
+        family("process_cpu_seconds_total", "counter", "What the process has computed.", cpu),
+        family("process_resident_memory_bytes", "gauge", "Bytes in memory.", only(figures.resident)),
+        family("keyrx_handles", "gauge", "Open files (Linux) or handles (Windows).", only(figures.handles)),
+        family("keyrx_gdi_objects", "gauge", "GDI objects (Windows).", only(figures.gdi_objects)),
+        family("keyrx_user_objects", "gauge", "USER objects (Windows).", only(figures.user_objects)),
         counter("keyrx_log_dropped_total", "Lines that are in no log.", all.lost_lines),
         gauge("keyrx_uptime_seconds", "Seconds since the start.", all.at.as_secs_f64()),
         family("keyrx_build_info", "gauge", "The version.", vec![sample(&version, 1.0)]),
     ]
+}
+
+/// What threads have computed: those of one name together.
+fn by_name(figures: &Figures) -> BTreeMap<&str, Duration> {
+    let mut sums = BTreeMap::new();
+    for thread in &figures.threads {
+        let sum: &mut Duration = sums.entry(thread.name.as_str()).or_default();
+        *sum = sum.saturating_add(thread.cpu);
+    }
+    sums
 }
 
 fn hook_again(all: &Snapshot, why: Interruption) -> u64 {
@@ -220,6 +263,7 @@ pub fn json(server: &Server) -> Value {
     let all = server.daemon.metrics.snapshot();
     let view = server.daemon.view();
     let recent = all.latency.since(&view.earlier);
+    let recovery = server.daemon.lifecycle.recovery();
     let named = |pairs: &mut dyn Iterator<Item = (&str, u64)>| {
         Value::Object(pairs.map(|(name, count)| (name.to_owned(), count.into())).collect::<Map<_, _>>())
     };
@@ -266,6 +310,19 @@ pub fn json(server: &Server) -> Value {
         "websocket_clients": server.live.clients(),
         "live_viewers": server.live.viewers(),
         "queues": { "live": server.live.depth(), "log": server.daemon.log.waiting() },
+        "restarts": { "crashes_5m": recovery.recent_crashes, "safe_mode": recovery.mode != Mode::Normal },
+        "process": {
+            "cpu_seconds": view.figures.cpu.map(|cpu| cpu.as_secs_f64()),
+            "working_set_bytes": view.figures.resident,
+            "handles": view.figures.handles,
+            "gdi_objects": view.figures.gdi_objects,
+            "user_objects": view.figures.user_objects,
+            "started": view.figures.started.map(|at| Timestamp::from(at).seconds()),
+        },
+        "threads": by_name(&view.figures).iter().map(|(name, cpu)| {
+            json!({ "name": name, "cpu_seconds": cpu.as_secs_f64() })
+        }).collect::<Vec<_>>(),
+        "live_resources": named(&mut live::counts().into_iter()),
         "build": {
             "version": env!("CARGO_PKG_VERSION"),
             "os": std::env::consts::OS,

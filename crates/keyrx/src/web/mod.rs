@@ -27,9 +27,8 @@ use crate::daemon::Daemon;
 use crate::health::{Report, WebState};
 use crate::instance::PidFile;
 use crate::tap::Records;
-pub use access::read_token;
+pub use access::{Access, read_token};
 
-use access::Access;
 use connections::Connections;
 use live::Live;
 
@@ -57,6 +56,11 @@ pub enum Phase {
     Ended,
 }
 
+/// Where a page is that is let in by a code.
+pub fn page(port: u16, code: &str) -> String {
+    format!("http://127.0.0.1:{port}/#code={code}")
+}
+
 /// The web server, with what it answers from.
 pub struct Web {
     server: Arc<Server>,
@@ -69,7 +73,6 @@ pub struct Server {
     pub daemon: Arc<Daemon>,
     pub causes: Sender<Cause>,
     pub jobs: SyncSender<Job>,
-    pub access: Access,
     pub live: Live,
     health: Guarded<Option<(Instant, Arc<Report>)>>,
 }
@@ -102,10 +105,9 @@ impl Web {
         port: u16,
         pid_file: Option<PidFile>,
     ) -> Web {
-        let access = Access::new(daemon.paths.token());
         let live = Live::new(records);
         let health = Guarded::new(None, |known| *known = None);
-        Web { server: Arc::new(Server { daemon, causes, jobs, access, live, health }), port, pid_file }
+        Web { server: Arc::new(Server { daemon, causes, jobs, live, health }), port, pid_file }
     }
 
     /// Serves until the phase is over. The thread `web`.

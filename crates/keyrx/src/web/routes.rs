@@ -144,7 +144,7 @@ pub fn router(server: Arc<Server>) -> Router {
 
 /// What holds for every request: it is for us, it comes to an end, and a mistake of ours is an answer too.
 async fn serve(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
-    if let Err(denied) = server.access.is_ours(request.uri(), request.headers()) {
+    if let Err(denied) = server.daemon.access.is_ours(request.uri(), request.headers()) {
         return denied.into_response();
     }
     // Where the client says so itself, nothing of it is read.
@@ -177,7 +177,7 @@ async fn serve(State(server): State<Arc<Server>>, request: Request, next: Next) 
 }
 
 async fn only_known(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
-    match server.access.is_known(request.method(), request.headers(), Instant::now()) {
+    match server.daemon.access.is_known(request.method(), request.headers(), Instant::now()) {
         Ok(()) => next.run(request).await,
         Err(denied) => denied.into_response(),
     }

@@ -17,6 +17,7 @@ use super::bits::Bits;
 use super::keycodes;
 use super::record::{self, EV_KEY, EV_LED, EV_REL, EV_SYN, Record, SYN_DROPPED, SYN_REPORT};
 use super::uinput::Leds;
+use crate::live::{Counted, Kind, Live};
 
 /// How many records are read at once: as many as the kernel's queue of a keyboard holds.
 const BATCH: usize = 64;
@@ -26,7 +27,9 @@ pub const EVIOCGRAB: u32 = opcode::write::<i32>(b'E', 0x90);
 /// An open keyboard.
 #[derive(Debug)]
 pub struct Keyboard {
-    fd: Arc<OwnedFd>,
+    fd: Arc<Counted<OwnedFd>>,
+    /// As long as it is grabbed.
+    grab: Option<Live>,
     told: Told,
 }
 
@@ -47,9 +50,10 @@ impl Keyboard {
         // Writing sets LEDs, and lifts keys before a grab.
         let fd = rustix::fs::open(node, OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?;
         const EVIOCSCLOCKID: u32 = opcode::write::<i32>(b'E', 0xa0);
+        let fd = Counted::new(Kind::Keyboard, fd);
         // SAFETY: EVIOCSCLOCKID reads one int through the pointer, which `Setter` owns for the call.
-        unsafe { ioctl(&fd, Setter::<EVIOCSCLOCKID, i32>::new(ClockId::Monotonic as i32))? };
-        Ok(Keyboard { fd: Arc::new(fd), told: Told::default() })
+        unsafe { ioctl(&*fd, Setter::<EVIOCSCLOCKID, i32>::new(ClockId::Monotonic as i32))? };
+        Ok(Keyboard { fd: Arc::new(fd), grab: None, told: Told::default() })
     }
 
     /// Takes the keyboard for us alone, unless a key is down: then it answers `false`, and wants to be tried again
@@ -80,7 +84,7 @@ impl Keyboard {
     pub fn read(&mut self, mut tell: impl FnMut(Time, Moved)) -> Result<()> {
         let mut buffer = [0; BATCH * record::SIZE];
         loop {
-            let length = match rustix::io::read(&self.fd, &mut buffer) {
+            let length = match rustix::io::read(&**self.fd, &mut buffer) {
                 Ok(length) => length,
                 Err(Errno::AGAIN) => return Ok(()),
                 Err(Errno::INTR) => continue,
@@ -126,7 +130,7 @@ impl Keyboard {
     }
 
     /// Its file, for those who may have to let it go.
-    pub fn file(&self) -> &Arc<OwnedFd> {
+    pub fn file(&self) -> &Arc<Counted<OwnedFd>> {
         &self.fd
     }
 
@@ -141,13 +145,15 @@ impl Keyboard {
         let mut down = Bits::default();
         // SAFETY: EVIOCGKEY writes at most as many bytes as its number says, the size of `Bits`, any of which are
         // valid; `down` is ours alone for the call.
-        unsafe { ioctl(&self.fd, Updater::<EVIOCGKEY, Bits>::new(&mut down))? };
+        unsafe { ioctl(&**self.fd, Updater::<EVIOCGKEY, Bits>::new(&mut down))? };
         Ok(down)
     }
 
-    fn grab(&self, on: bool) -> Result<()> {
+    fn grab(&mut self, on: bool) -> Result<()> {
         // SAFETY: EVIOCGRAB takes an integer, and any.
-        unsafe { ioctl(&self.fd, IntegerSetter::<EVIOCGRAB>::new_usize(on.into())) }
+        unsafe { ioctl(&**self.fd, IntegerSetter::<EVIOCGRAB>::new_usize(on.into()))? };
+        self.grab = on.then(|| Live::new(Kind::Grab));
+        Ok(())
     }
 
     /// Releases keys for everybody: a record that is written to an evdev node goes to all its readers. When the
@@ -158,7 +164,7 @@ impl Keyboard {
 
     fn write(&self, records: impl Iterator<Item = Record>) -> Result<()> {
         let bytes = records.chain([Record::report()]).flat_map(Record::encode).collect::<Vec<_>>();
-        rustix::io::retry_on_intr(|| rustix::io::write(&self.fd, &bytes)).map(drop)
+        rustix::io::retry_on_intr(|| rustix::io::write(&**self.fd, &bytes)).map(drop)
     }
 }
 

@@ -8,11 +8,13 @@ mod bits;
 pub mod boot;
 mod devices;
 mod examination;
+mod figures;
 mod keyboard;
 mod keycodes;
 mod probe;
 pub mod process;
 mod record;
+mod tray;
 mod uinput;
 mod waker;
 
@@ -30,9 +32,12 @@ use rustix::time::{ClockId, Timespec, clock_gettime};
 
 pub use devices::list;
 pub use examination::examine;
+pub use figures::figures;
 pub use probe::{Driver, Probe};
+pub use tray::Tray;
 pub use waker::Waker;
 
+use crate::live::{Counted, Kind};
 use crate::{Device, Error, Event, Handler, Interruption, Next, Options};
 use keyboard::{Keyboard, Moved};
 use uinput::Output;
@@ -85,8 +90,8 @@ struct Loop<'a> {
     handler: &'a mut dyn Handler,
     waker: &'a Waker,
     options: &'a Options,
-    epoll: OwnedFd,
-    inotify: OwnedFd,
+    epoll: Counted<OwnedFd>,
+    inotify: Counted<OwnedFd>,
     /// The moment that the handler has asked for.
     deadline: Option<Time>,
     /// Whether the kernel can wait for whole milliseconds only (Linux before 5.11).
@@ -149,15 +154,16 @@ impl<'a> Loop<'a> {
         let output = Output::create()?;
         waker.holds_output(output.files());
         let epoll = system("make an epoll", epoll::create(epoll::CreateFlags::CLOEXEC))?;
+        let epoll = Counted::new(Kind::Epoll, epoll);
         let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
-        let inotify = system("make an inotify", inotify::init(flags))?;
+        let inotify = Counted::new(Kind::Inotify, system("make an inotify", inotify::init(flags))?);
         let watched = inotify::WatchFlags::CREATE
             | inotify::WatchFlags::MOVED_TO
             | inotify::WatchFlags::ATTRIB
             | inotify::WatchFlags::DELETE;
-        system("watch /dev/input", inotify::add_watch(&inotify, devices::NODES, watched))?;
+        system("watch /dev/input", inotify::add_watch(&*inotify, devices::NODES, watched))?;
         listen(&epoll, &output, OUTPUT)?;
-        listen(&epoll, &inotify, INOTIFY)?;
+        listen(&epoll, &*inotify, INOTIFY)?;
         listen(&epoll, waker, WAKER)?;
         Ok(Loop {
             slots: Vec::new(),
@@ -268,7 +274,7 @@ impl<'a> Loop<'a> {
             let micros = if self.whole_millis { micros.next_multiple_of(1000) } else { micros };
             Timespec { tv_sec: (micros / 1_000_000) as i64, tv_nsec: (micros % 1_000_000 * 1000) as _ }
         });
-        match epoll::wait(&self.epoll, buffer.as_mut_slice(), timeout.as_ref()) {
+        match epoll::wait(&*self.epoll, buffer.as_mut_slice(), timeout.as_ref()) {
             Ok((ready, _)) => Ok(ready),
             Err(Errno::INTR) => Ok(&[]),
             Err(Errno::NOSYS) if !self.whole_millis => {
@@ -369,7 +375,7 @@ impl<'a> Loop<'a> {
     fn follow_devices(&mut self) -> Result<(), Error> {
         let mut buffer = [const { MaybeUninit::<u8>::uninit() }; 4096];
         let mut changes = Vec::new();
-        let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
+        let mut reader = inotify::Reader::new(&*self.inotify, &mut buffer);
         while let Ok(change) = reader.next() {
             let name = change.file_name().map(|name| name.to_string_lossy().into_owned());
             changes.push((name, change.events()));
@@ -626,6 +632,7 @@ fn system<T>(doing: &str, result: rustix::io::Result<T>) -> Result<T, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::live::tests::{alone, present};
 
     fn check(told: &[(u64, u16)], horizon: u64, due: &[(u64, u16)], later: &[(u64, u16)]) {
         let heard = |(millis, slot): &(u64, u16)| Heard {
@@ -655,5 +662,44 @@ mod tests {
     #[test]
     fn what_came_after_the_horizon_waits_for_what_may_have_come_before_it() {
         check(&[(5, 0), (7, 0), (6, 1), (8, 1)], 7, &[(5, 0), (6, 1), (7, 0)], &[(8, 1)]);
+    }
+
+    /// Wants no keyboard, and looks what there is when all is running.
+    #[derive(Default)]
+    struct Looks(Vec<(Kind, u64)>);
+
+    impl Handler for Looks {
+        fn wants(&self, _: &keyrx_engine::DeviceInfo) -> bool {
+            false
+        }
+
+        fn handle(&mut self, event: Event<'_>, _: &mut dyn keyrx_engine::Effects) -> Next {
+            if matches!(event, Event::Ready) {
+                self.0 = present();
+            }
+            Next::Stop
+        }
+    }
+
+    /// Whether it can run depends on the machine; in the guest of the end-to-end tests it can.
+    #[test]
+    fn no_resource_is_left_whether_it_could_run_or_not() {
+        let _alone = alone();
+        let waker = Waker::new().unwrap();
+        assert_eq!(present(), [(Kind::Waker, 1)]);
+        let mut looks = Looks::default();
+        if run(&mut looks, &waker.clone(), &Options::default()).is_ok() {
+            let all = [(Kind::Waker, 1), (Kind::Uinput, 2), (Kind::Epoll, 1), (Kind::Inotify, 1)];
+            assert_eq!(looks.0, all);
+        }
+        drop(waker);
+        assert_eq!(present(), []);
+    }
+
+    #[test]
+    fn a_file_that_is_no_keyboard_does_not_stay_open() {
+        let _alone = alone();
+        assert_eq!(Keyboard::open("/dev/null".as_ref()).err(), Some(Errno::NOTTY));
+        assert_eq!(present(), []);
     }
 }

@@ -18,6 +18,7 @@ use super::bits::{Bits, CODES};
 use super::keycodes;
 use super::record::{self, EV_KEY, EV_LED, EV_REL, EV_SYN, Record};
 use crate::Error;
+use crate::live::{Counted, Kind};
 
 /// How the physical path of our devices begins: no keyrx reads the keys of another.
 pub const PHYS: &str = "keyrx/";
@@ -38,8 +39,8 @@ const LEDS: u16 = 11;
 /// Our devices, and what is to be written to them.
 #[derive(Debug)]
 pub struct Output {
-    keyboard: Arc<OwnedFd>,
-    pointer: Arc<OwnedFd>,
+    keyboard: Arc<Counted<OwnedFd>>,
+    pointer: Arc<Counted<OwnedFd>>,
     leds: Leds,
     buffer: [u8; BUFFER],
     filled: usize,
@@ -105,7 +106,7 @@ impl Output {
     /// Reads what the system has to say to our keyboard: its LEDs.
     pub fn read_leds(&mut self) -> Result<Leds, Error> {
         let mut buffer = [0; BUFFER];
-        match rustix::io::read(&self.keyboard, &mut buffer) {
+        match rustix::io::read(&**self.keyboard, &mut buffer) {
             Ok(length) => {
                 for record in Record::decode(buffer.get(..length).unwrap_or_default()) {
                     if record.kind == EV_LED {
@@ -121,7 +122,7 @@ impl Output {
     }
 
     /// Its files, for those who may have to let it go.
-    pub fn files(&self) -> [&Arc<OwnedFd>; 2] {
+    pub fn files(&self) -> [&Arc<Counted<OwnedFd>>; 2] {
         [&self.keyboard, &self.pointer]
     }
 
@@ -151,7 +152,7 @@ impl Output {
         };
         let bytes = self.buffer.get(..self.filled).unwrap_or_default();
         // uinput takes all of it or fails.
-        if let Err(error) = rustix::io::retry_on_intr(|| rustix::io::write(device, bytes)) {
+        if let Err(error) = rustix::io::retry_on_intr(|| rustix::io::write(&***device, bytes)) {
             self.failed.get_or_insert(error);
         }
         self.filled = 0;
@@ -178,7 +179,7 @@ impl AsFd for Output {
 }
 
 /// Says what it means that a device could not be made.
-fn made(result: rustix::io::Result<OwnedFd>) -> Result<OwnedFd, Error> {
+fn made(result: rustix::io::Result<Counted<OwnedFd>>) -> Result<Counted<OwnedFd>, Error> {
     result.map_err(|error| match error {
         Errno::ACCESS | Errno::PERM => Error::OutputForbidden(NODE.into()),
         Errno::NOENT | Errno::NODEV | Errno::NXIO => Error::OutputMissing(NODE.into()),
@@ -188,7 +189,7 @@ fn made(result: rustix::io::Result<OwnedFd>) -> Result<OwnedFd, Error> {
 
 /// A keyboard that is typed on by a program; it is pulled out when dropped.
 #[derive(Debug)]
-pub struct Typist(OwnedFd);
+pub struct Typist(Counted<OwnedFd>);
 
 impl Typist {
     /// Plugs it in. Any keyrx may read it.
@@ -200,7 +201,7 @@ impl Typist {
     pub fn send(&self, key: Key, motion: Motion) -> Result<(), Error> {
         let Some(code) = keycodes::code(key) else { return Ok(()) };
         let records = [Record::new(EV_KEY, code, value(motion)), Record::report()].map(Record::encode);
-        let written = rustix::io::retry_on_intr(|| rustix::io::write(&self.0, records.as_flattened()));
+        let written = rustix::io::retry_on_intr(|| rustix::io::write(&*self.0, records.as_flattened()));
         written.map(drop).map_err(|error| Error::OutputFailed(error.into()))
     }
 }
@@ -219,7 +220,7 @@ fn create_keyboard<const LENGTH: usize>(
     name: &[u8],
     phys: &[u8; LENGTH],
     product: u16,
-) -> rustix::io::Result<OwnedFd> {
+) -> rustix::io::Result<Counted<OwnedFd>> {
     let device = open()?;
     enable::<UI_SET_EVBIT>(&device, [EV_SYN, EV_KEY, EV_LED])?;
     enable::<UI_SET_KEYBIT>(&device, (0..CODES).filter(|code| keycodes::is_keyboard_key(*code)))?;
@@ -228,7 +229,7 @@ fn create_keyboard<const LENGTH: usize>(
 }
 
 /// It carries on the pointers of combined devices, and has the mouse buttons that keys may be mapped to.
-fn create_pointer() -> rustix::io::Result<OwnedFd> {
+fn create_pointer() -> rustix::io::Result<Counted<OwnedFd>> {
     let device = open()?;
     enable::<UI_SET_EVBIT>(&device, [EV_SYN, EV_KEY, EV_REL])?;
     enable::<UI_SET_KEYBIT>(&device, (0..CODES).filter(|code| keycodes::is_mouse_button(*code)))?;
@@ -282,7 +283,7 @@ fn create<const LENGTH: usize>(
     name: &[u8],
     phys: &[u8; LENGTH],
     product: u16,
-) -> rustix::io::Result<OwnedFd> {
+) -> rustix::io::Result<Counted<OwnedFd>> {
     let mut setup =
         Setup { bus: BUS_VIRTUAL, vendor: 0x6b78, product, version: 1, name: [0; 80], force_feedback: 0 };
     setup.name.iter_mut().zip(name).for_each(|(place, byte)| *place = *byte);
@@ -295,5 +296,5 @@ fn create<const LENGTH: usize>(
         ioctl(&device, Setter::<UI_DEV_SETUP, Setup>::new(setup))?;
         ioctl(&device, NoArg::<UI_DEV_CREATE>::new())?;
     }
-    Ok(device)
+    Ok(Counted::new(Kind::Uinput, device))
 }

@@ -13,12 +13,13 @@ use rustix::time::Timespec;
 use super::keyboard::EVIOCGRAB;
 use super::uinput::UI_DEV_DESTROY;
 use crate::Error;
+use crate::live::{Counted, Kind};
 use crate::lock::Guarded;
 
 /// Another thread's way to a running loop.
 #[derive(Clone, Debug)]
 pub struct Waker {
-    fd: Arc<OwnedFd>,
+    fd: Arc<Counted<OwnedFd>>,
     hatch: Arc<Hatch>,
 }
 
@@ -33,8 +34,8 @@ struct Hatch {
 
 #[derive(Debug, Default)]
 struct Held {
-    keyboards: Vec<Weak<OwnedFd>>,
-    outputs: Vec<Weak<OwnedFd>>,
+    keyboards: Vec<Weak<Counted<OwnedFd>>>,
+    outputs: Vec<Weak<Counted<OwnedFd>>>,
 }
 
 impl Waker {
@@ -46,7 +47,7 @@ impl Waker {
             pretends_sleep: AtomicBool::new(false),
         };
         match eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK) {
-            Ok(fd) => Ok(Waker { fd: Arc::new(fd), hatch: Arc::new(hatch) }),
+            Ok(fd) => Ok(Waker { fd: Arc::new(Counted::new(Kind::Waker, fd)), hatch: Arc::new(hatch) }),
             Err(source) => Err(Error::System { doing: "make an eventfd".into(), source: source.into() }),
         }
     }
@@ -55,7 +56,7 @@ impl Waker {
     /// may give one event.
     pub fn wake(&self) {
         // The one way to fail is a full counter, and then the loop is as good as woken.
-        let _ = rustix::io::write(&self.fd, &1_u64.to_ne_bytes());
+        let _ = rustix::io::write(&**self.fd, &1_u64.to_ne_bytes());
     }
 
     /// Makes the keyboards plain ones, whatever the loop is at: they are no longer grabbed, and what our keyboard
@@ -66,11 +67,11 @@ impl Waker {
         self.hatch.held.with(|held| {
             for keyboard in held.keyboards.drain(..).filter_map(|keyboard| keyboard.upgrade()) {
                 // SAFETY: EVIOCGRAB takes an integer, and zero means that the grab ends.
-                let _ = unsafe { ioctl(&keyboard, IntegerSetter::<EVIOCGRAB>::new_usize(0)) };
+                let _ = unsafe { ioctl(&**keyboard, IntegerSetter::<EVIOCGRAB>::new_usize(0)) };
             }
             for output in held.outputs.drain(..).filter_map(|output| output.upgrade()) {
                 // SAFETY: UI_DEV_DESTROY takes no argument.
-                let _ = unsafe { ioctl(&output, NoArg::<UI_DEV_DESTROY>::new()) };
+                let _ = unsafe { ioctl(&**output, NoArg::<UI_DEV_DESTROY>::new()) };
             }
         });
     }
@@ -85,13 +86,13 @@ impl Waker {
     pub fn wait(&self, limit: Duration) {
         // More than the kernel can count is for ever. An early end is a wake-up without a cause, which harms nobody.
         let limit = Timespec::try_from(limit).ok();
-        let _ = poll(&mut [PollFd::new(&self.fd, PollFlags::IN)], limit.as_ref());
+        let _ = poll(&mut [PollFd::new(&**self.fd, PollFlags::IN)], limit.as_ref());
         self.clear();
     }
 
     /// Takes note of all calls of `wake` so far.
     pub(super) fn clear(&self) {
-        let _ = rustix::io::read(&self.fd, &mut [0; 8]);
+        let _ = rustix::io::read(&**self.fd, &mut [0; 8]);
     }
 
     /// Whether the keyboards were let go since it was asked by `take_let_go`.
@@ -110,7 +111,7 @@ impl Waker {
     }
 
     /// A grabbed keyboard.
-    pub(super) fn holds_keyboard(&self, fd: &Arc<OwnedFd>) {
+    pub(super) fn holds_keyboard(&self, fd: &Arc<Counted<OwnedFd>>) {
         self.hatch.held.with(|held| {
             held.keyboards.retain(|keyboard| keyboard.strong_count() > 0);
             held.keyboards.push(Arc::downgrade(fd));
@@ -118,7 +119,7 @@ impl Waker {
     }
 
     /// What keys are sent through.
-    pub(super) fn holds_output(&self, fds: [&Arc<OwnedFd>; 2]) {
+    pub(super) fn holds_output(&self, fds: [&Arc<Counted<OwnedFd>>; 2]) {
         self.hatch.held.with(|held| held.outputs = fds.map(Arc::downgrade).into());
     }
 }

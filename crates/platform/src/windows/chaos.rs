@@ -12,12 +12,13 @@ use windows_sys::Win32::System::Threading::{INFINITE, WaitForSingleObject};
 use windows_sys::w;
 
 use super::waker::{self, Reset};
+use crate::live::Counted;
 
 /// The fault that is asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Chaos {
-    unhook: Option<Arc<OwnedHandle>>,
-    stall: Option<Arc<OwnedHandle>>,
+    unhook: Option<Arc<Counted<OwnedHandle>>>,
+    stall: Option<Arc<Counted<OwnedHandle>>>,
     /// Whether raw input of programs' keys is a witness, too: a test can send no others.
     pub programs_are_witnesses: bool,
 }

@@ -43,7 +43,7 @@ fn hook() -> Finding {
 
 fn raw_input() -> Finding {
     let listed =
-        Window::open().and_then(|window| window.listen_to_keyboards()).and_then(|()| devices::listed());
+        Window::open().and_then(|mut window| window.listen_to_keyboards()).and_then(|()| devices::listed());
     match listed {
         Ok(listed) => Finding::new(
             "raw_input",

@@ -28,6 +28,7 @@ use windows_sys::Win32::UI::WindowsAndMessaging::{
 
 use super::{pump, waker::Waker};
 use crate::Focus;
+use crate::live::{Kind, Live};
 
 /// How long after a key the input method may take to be another.
 const SETTLING: Duration = Duration::from_millis(50);
@@ -56,8 +57,10 @@ impl Follower {
         let is_ending = Arc::new(AtomicBool::new(false));
         let (end, ended) = channel();
         let (poked, must_end) = (poke.clone(), is_ending.clone());
+        let live = Live::new(Kind::Thread);
         thread::Builder::new().name("focus".into()).spawn(move || {
             follow(&tell, &news, &poked, &must_end);
+            drop((tell, news, poked, live)); // before anybody may count what is left
             // Whoever waited may have given up.
             let _ = end.send(());
         })?;
@@ -187,22 +190,25 @@ fn executable(process: u32) -> Option<String> {
 
 /// Has the system wake this thread when another window comes to the front.
 #[derive(Debug)]
-struct Windows(HWINEVENTHOOK);
+struct Windows {
+    hook: HWINEVENTHOOK,
+    _live: Option<Live>,
+}
 
 impl Windows {
     fn follow() -> Windows {
         let event = EVENT_SYSTEM_FOREGROUND;
         // SAFETY: the function has the type that is wanted, and is there as long as the program is.
-        Windows(unsafe {
-            SetWinEventHook(event, event, null_mut(), Some(nothing), 0, 0, WINEVENT_OUTOFCONTEXT)
-        })
+        let hook =
+            unsafe { SetWinEventHook(event, event, null_mut(), Some(nothing), 0, 0, WINEVENT_OUTOFCONTEXT) };
+        Windows { hook, _live: (!hook.is_null()).then(|| Live::new(Kind::WinEventHook)) }
     }
 }
 
 impl Drop for Windows {
     fn drop(&mut self) {
         // SAFETY: the hook is ours, or null, and then this fails.
-        unsafe { UnhookWinEvent(self.0) };
+        unsafe { UnhookWinEvent(self.hook) };
     }
 }
 

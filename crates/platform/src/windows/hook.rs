@@ -18,6 +18,7 @@ use windows_sys::Win32::UI::WindowsAndMessaging::{
 
 use super::desk::Desk;
 use super::gate::Verdict;
+use crate::live::{Kind, Live};
 
 thread_local! {
     #[allow(clippy::missing_const_for_thread_local, reason = "it is const, which clippy does not see")]
@@ -51,7 +52,10 @@ fn with_current<R>(f: impl FnOnce(&Desk<'_>) -> R) -> Option<R> {
 
 /// An installed hook.
 #[derive(Debug)]
-pub struct Hook(HHOOK);
+pub struct Hook {
+    hook: HHOOK,
+    _live: Live,
+}
 
 impl Hook {
     /// Puts the desk's hook in, in front of all others. Keys come as soon as this thread looks for messages.
@@ -63,21 +67,24 @@ impl Hook {
     pub fn install_as(procedure: HOOKPROC) -> io::Result<Hook> {
         // SAFETY: the function has the type that this hook wants, and is there as long as the program is.
         let hook = unsafe { SetWindowsHookExW(WH_KEYBOARD_LL, procedure, GetModuleHandleW(null()), 0) };
-        if hook.is_null() { Err(io::Error::last_os_error()) } else { Ok(Hook(hook)) }
+        if hook.is_null() {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Hook { hook, _live: Live::new(Kind::Hook) })
     }
 }
 
 impl Hook {
     /// The system's name for it.
     pub fn handle(&self) -> HHOOK {
-        self.0
+        self.hook
     }
 }
 
 impl Drop for Hook {
     fn drop(&mut self) {
         // SAFETY: the hook is ours. If the system has dropped it already, this fails, and that is all.
-        unsafe { UnhookWindowsHookEx(self.0) };
+        unsafe { UnhookWindowsHookEx(self.hook) };
     }
 }
 
@@ -98,23 +105,27 @@ unsafe extern "system" fn on_key(code: i32, wparam: WPARAM, lparam: LPARAM) -> L
 
 /// Follows the switch between desktops: to and from the lock screen and the questions of UAC.
 #[derive(Debug)]
-pub struct DesktopSwitches(HWINEVENTHOOK);
+pub struct DesktopSwitches {
+    hook: HWINEVENTHOOK,
+    _live: Option<Live>,
+}
 
 impl DesktopSwitches {
     /// Calls the desk of this thread at each switch.
     pub fn follow() -> DesktopSwitches {
         let event = EVENT_SYSTEM_DESKTOPSWITCH;
         // SAFETY: the function has the type that is wanted, and is there as long as the program is.
-        DesktopSwitches(unsafe {
+        let hook = unsafe {
             SetWinEventHook(event, event, null_mut(), Some(on_desktop_switch), 0, 0, WINEVENT_OUTOFCONTEXT)
-        })
+        };
+        DesktopSwitches { hook, _live: (!hook.is_null()).then(|| Live::new(Kind::WinEventHook)) }
     }
 }
 
 impl Drop for DesktopSwitches {
     fn drop(&mut self) {
         // SAFETY: the hook is ours, or null, and then this fails.
-        unsafe { UnhookWinEvent(self.0) };
+        unsafe { UnhookWinEvent(self.hook) };
     }
 }
 

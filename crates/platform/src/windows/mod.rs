@@ -14,6 +14,7 @@ mod desk;
 mod desktop;
 mod devices;
 mod examination;
+mod figures;
 mod focus;
 mod gate;
 mod hatch;
@@ -27,6 +28,7 @@ pub mod process;
 mod registry;
 mod send_input;
 mod timer;
+mod tray;
 mod waker;
 mod window;
 mod witness;
@@ -47,9 +49,12 @@ use windows_sys::Win32::UI::WindowsAndMessaging::{
 pub use clock::now;
 pub use devices::list;
 pub use examination::examine;
+pub use figures::figures;
 pub use probe::{Driver, Probe};
+pub use tray::Tray;
 pub use waker::Waker;
 
+use crate::live::{Kind, Live};
 use crate::{Error, Event, Focus, Handler, Options};
 use chaos::Chaos;
 use desk::Desk;
@@ -112,7 +117,7 @@ struct Loop<'a, 'b> {
 
 impl<'a, 'b> Loop<'a, 'b> {
     fn new(desk: &'a Desk<'b>) -> Result<Loop<'a, 'b>, Error> {
-        let window = Window::open().map_err(doing("make a window"))?;
+        let mut window = Window::open().map_err(doing("make a window"))?;
         window.listen_to_keyboards().map_err(doing("listen to raw input"))?;
         window.listen_to_sessions();
         Ok(Loop {
@@ -160,8 +165,10 @@ impl<'a, 'b> Loop<'a, 'b> {
     /// Has the keyboards listed, by a thread that may take its time.
     fn list_keyboards(&self) {
         let (tell, news) = (self.listed.0.clone(), self.news.clone());
+        let live = Live::new(Kind::Thread);
         // Without the thread the list stays as it is until a keyboard comes or goes again.
         let _ = thread::Builder::new().name("keyboards".into()).spawn(move || {
+            let _live = live;
             if let Ok(listed) = devices::listed() {
                 // The loop is gone when keyrx ends.
                 let _ = tell.send(listed);
@@ -208,4 +215,68 @@ fn nonce() -> usize {
 /// Says what was tried when the system fails.
 fn doing(what: &str) -> impl FnOnce(io::Error) -> Error {
     move |source| Error::System { doing: what.into(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use keyrx_engine::{DeviceInfo, Effects};
+
+    use super::*;
+    use crate::live::tests::{alone, present};
+    use crate::{Needs, Next};
+
+    /// Looks what there is when all is running.
+    struct Looks {
+        seen: Vec<(Kind, u64)>,
+        fails: bool,
+    }
+
+    impl Handler for Looks {
+        fn wants(&self, _: &DeviceInfo) -> bool {
+            true
+        }
+
+        fn needs(&self) -> Needs {
+            Needs { keyboards: true, focus: true }
+        }
+
+        fn handle(&mut self, event: Event<'_>, _: &mut dyn Effects) -> Next {
+            assert!(!self.fails, "as is meant");
+            match event {
+                // By then the loop has followed the focus.
+                Event::Focus(..) => {
+                    self.seen = present();
+                    Next::Stop
+                }
+                _ => Next::Wait(None),
+            }
+        }
+    }
+
+    #[test]
+    fn every_resource_is_counted_while_keys_are_read_and_none_is_left() {
+        let _alone = alone();
+        for fails in [false, true] {
+            let waker = Waker::new().unwrap();
+            let mut looks = Looks { seen: Vec::new(), fails };
+            let result = catch_unwind(AssertUnwindSafe(|| run(&mut looks, &waker, &Options::default())));
+            drop(waker);
+            assert_eq!(result.is_err(), fails, "{result:?}");
+            if !fails {
+                let all = [
+                    (Kind::Thread, 2), // output and focus; the list of keyboards is not asked for
+                    (Kind::Waker, 3),  // the loop's own, and one of the thread that follows the focus
+                    (Kind::Hook, 1),
+                    (Kind::Window, 1),
+                    (Kind::RawInput, 1),
+                    (Kind::WinEventHook, 2), // of switches of the desktop, and of the focus
+                    (Kind::Timer, 1),
+                ];
+                assert_eq!(looks.seen, all);
+            }
+            assert_eq!(present(), [], "left behind");
+        }
+    }
 }

@@ -21,6 +21,7 @@ use super::keycodes;
 use super::output::{Act, BATCH, Inlet, Shared};
 use super::priority;
 use super::pump;
+use crate::live::{Kind, Live};
 
 /// How long the end waits for keys to be released. Nothing that SendInput does takes longer, unless another program's
 /// hook hangs.
@@ -66,6 +67,7 @@ impl Sender {
         if let Ok(mut running) = RUNNING.try_lock() {
             *running = Some((shared.clone(), stamp));
         }
+        let live = Live::new(Kind::Thread);
         let body = move || {
             priority::raise_this_thread();
             let mut send = |acts: &[Act]| {
@@ -87,6 +89,7 @@ impl Sender {
                 thread::park();
             }
             inlet.release_all(&mut send);
+            drop(live); // before anybody may count what is left
             // Whoever waited may have given up.
             let _ = end.send(());
         };

@@ -12,11 +12,12 @@ use windows_sys::Win32::System::Threading::{
 };
 
 use super::clock;
+use crate::live::{Counted, Kind};
 
 /// A timer that is set for one moment at a time.
 #[derive(Debug)]
 pub struct Timer {
-    handle: OwnedHandle,
+    handle: Counted<OwnedHandle>,
     moment: Option<Time>,
 }
 
@@ -24,7 +25,7 @@ impl Timer {
     /// A timer that is not set. High resolution is there since Windows 10 1803, and not in Wine 8.
     pub fn new() -> io::Result<Timer> {
         let handle = create(CREATE_WAITABLE_TIMER_HIGH_RESOLUTION).or_else(|_| create(0))?;
-        Ok(Timer { handle, moment: None })
+        Ok(Timer { handle: Counted::new(Kind::Timer, handle), moment: None })
     }
 
     /// Has the timer go off at `moment`, or not at all.

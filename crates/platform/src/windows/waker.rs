@@ -12,11 +12,12 @@ use windows_sys::Win32::System::Threading::{CreateEventW, SetEvent, WaitForSingl
 
 use super::hatch::Hatch;
 use crate::Error;
+use crate::live::{Counted, Kind};
 
 /// Another thread's way to a running loop.
 #[derive(Clone, Debug)]
 pub struct Waker {
-    event: Arc<OwnedHandle>,
+    event: Arc<Counted<OwnedHandle>>,
     hatch: Arc<Hatch>,
 }
 
@@ -79,12 +80,12 @@ pub(super) enum Reset {
 }
 
 /// An event that is not set. The name is null or ends with a zero.
-pub(super) fn event(name: *const u16, reset: Reset) -> io::Result<OwnedHandle> {
+pub(super) fn event(name: *const u16, reset: Reset) -> io::Result<Counted<OwnedHandle>> {
     // SAFETY: the name is null or a string as said above, which every caller sees to.
     let handle = unsafe { CreateEventW(null(), (reset == Reset::ByHand).into(), 0, name) };
     if handle.is_null() {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the handle is new, and nobody else's.
-    Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
+    Ok(Counted::new(Kind::Waker, unsafe { OwnedHandle::from_raw_handle(handle) }))
 }

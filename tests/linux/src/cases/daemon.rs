@@ -100,6 +100,7 @@ pub const CASES: &[Case] = &[
             for part in [r#""presses":3,"releases":3,"#, r#""passed":2,"mapped":4,"#, "key 1, ", "tap 1, "] {
                 assert!(end.contains(part), "{part} is missing in {end}");
             }
+            assert!(end.contains(r#""resources":"thread "#) && !end.contains("grab 1"), "{end}");
         },
     },
     Case {

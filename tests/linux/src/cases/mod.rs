@@ -6,8 +6,10 @@ mod guard;
 mod keys;
 mod permissions;
 mod reload;
+mod resources;
 mod selftest;
 mod stopping;
+mod tray;
 
 use crate::scene::Scene;
 use crate::time::Clock;
@@ -41,7 +43,7 @@ impl Clocks {
 }
 
 pub fn all() -> impl Iterator<Item = &'static Case> {
-    [
+    let groups = [
         keys::CASES,
         devices::CASES,
         reload::CASES,
@@ -50,7 +52,8 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         daemon::CASES,
         guard::CASES,
         selftest::CASES,
-    ]
-    .into_iter()
-    .flatten()
+        resources::CASES,
+        tray::CASES,
+    ];
+    groups.into_iter().flatten()
 }

@@ -11,6 +11,7 @@ mod record;
 mod scene;
 mod state;
 mod system;
+mod taskbar;
 mod time;
 mod unix;
 

@@ -9,6 +9,7 @@ mod modifiers;
 mod others;
 mod regressions;
 mod reload;
+mod tray;
 
 use std::any::Any;
 use std::panic::{self, AssertUnwindSafe};
@@ -41,6 +42,7 @@ fn all() -> impl Iterator<Item = &'static Case> {
         faults::CASES,
         regressions::CASES,
         commands::CASES,
+        tray::CASES,
     ];
     groups.into_iter().flatten()
 }
