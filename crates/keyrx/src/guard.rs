@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -14,11 +14,11 @@ use crate::daemon::Desk;
 use crate::metrics::Metrics;
 use crate::threads::{Stop, Threads};
 
-/// How often it looks, while there is something to see.
-const LOOK: Duration = Duration::from_millis(50);
+/// How soon it looks again for a session that hangs to be back.
+const SOON: Duration = Duration::from_millis(50);
 
-/// After so long without anything to see it sleeps.
-const UNTIL_SLEEP: Duration = Duration::from_secs(2);
+/// A look that comes so much too late was kept from coming.
+const LATE: Duration = Duration::from_millis(200);
 
 /// When the keyboards are let go, and when keyrx ends, without progress.
 const UNTIL_LET_GO: Duration = Duration::from_millis(500);
@@ -79,20 +79,11 @@ impl Bell {
 
 fn watch(metrics: &Metrics, desk: &Desk, stop: &Stop) {
     let mut sight = Sight::default();
-    let mut before = Instant::now();
     let see =
         || Seen { working: metrics.busy_since().or(metrics.called_at()), stopping: metrics.is_stopping() };
     while !stop.is_requested() {
-        let now = Instant::now();
-        let passed = now.saturating_duration_since(before);
-        before = now;
-        match sight.look(see(), passed) {
+        match sight.look(see(), metrics.uptime()) {
             Verdict::Fine => {}
-            Verdict::Sleep => {
-                metrics.bell().sleep(|| see() == Seen::default() && !stop.is_requested());
-                before = Instant::now();
-                continue;
-            }
             Verdict::LetGo => {
                 desk.let_go();
                 tracing::error!(
@@ -108,7 +99,10 @@ fn watch(metrics: &Metrics, desk: &Desk, stop: &Stop) {
             }
             Verdict::EndNow => end(desk, STOP_TOOK_TOO_LONG, "the end took 5 s, and is cut short"),
         }
-        thread::park_timeout(LOOK);
+        match sight.next {
+            Some(at) => thread::park_timeout(at.saturating_sub(metrics.uptime())),
+            None => metrics.bell().sleep(|| see() == Seen::default() && !stop.is_requested()),
+        }
     }
 }
 
@@ -123,7 +117,7 @@ fn end(desk: &Desk, code: i32, error: &str) {
 /// What the guard sees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Seen {
-    /// Since when the session is at the same thing, as a number that is another for another thing.
+    /// Since when the session is at the same thing, in microseconds: another number for another thing.
     working: Option<u64>,
     /// Whether keyrx is ending.
     stopping: bool,
@@ -133,54 +127,72 @@ struct Seen {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Fine,
-    /// There is nothing to see.
-    Sleep,
     LetGo,
     Back,
     End,
     EndNow,
 }
 
-/// What the guard has seen so far. Only time counts in which the guard itself was awake: whoever stops the whole
-/// process, or the machine, does not make it end.
+/// What the guard has seen so far. Moments are counted from the start of keyrx. Time in which the guard itself did not
+/// run does not count: whoever stops the whole process, or the machine, does not make it end.
 #[derive(Debug, Default)]
 struct Sight {
-    working: Option<u64>,
-    /// For how long it was the same.
-    same: Duration,
-    stopping: Duration,
-    quiet: Duration,
+    /// What the session is at, and since when.
+    working: Option<(u64, Duration)>,
+    stopping: Option<Duration>,
     has_let_go: bool,
+    was_quiet: bool,
+    /// When it looks again; `None`: when the bell rings.
+    next: Option<Duration>,
 }
 
 impl Sight {
-    /// `passed`: since the last look.
-    fn look(&mut self, seen: Seen, passed: Duration) -> Verdict {
-        let passed = passed.min(LOOK.saturating_mul(2));
-        let is_same = seen.working.is_some() && seen.working == self.working;
-        self.working = seen.working;
-        self.same = if is_same { self.same.saturating_add(passed) } else { Duration::ZERO };
-        self.stopping = if seen.stopping { self.stopping.saturating_add(passed) } else { Duration::ZERO };
-        self.quiet = match seen == Seen::default() {
-            true => self.quiet.saturating_add(passed),
-            false => Duration::ZERO,
+    fn look(&mut self, seen: Seen, now: Duration) -> Verdict {
+        let late =
+            self.next.map(|next| now.saturating_sub(next)).filter(|late| *late > LATE).unwrap_or_default();
+        let is_on_time = self.next.is_some() && late.is_zero();
+        self.stopping = match self.stopping {
+            _ if !seen.stopping => None,
+            Some(since) => Some(since.saturating_add(late)),
+            None => Some(now),
         };
-        if self.stopping >= UNTIL_STOPPED {
+        let same = self.working.filter(|(known, _)| seen.working == Some(*known));
+        self.working = seen.working.map(|working| match same {
+            Some((_, since)) if is_on_time => (working, since),
+            None if is_on_time => (working, Duration::from_micros(working)),
+            _ => (working, now),
+        });
+        let is_quiet = seen == Seen::default();
+        let was_quiet = std::mem::replace(&mut self.was_quiet, is_quiet);
+        let verdict = self.judge(same.is_some(), now);
+        let working = self
+            .working
+            .map(|(_, since)| since.saturating_add(if self.has_let_go { UNTIL_END } else { UNTIL_LET_GO }));
+        let stopping = self.stopping.map(|since| since.saturating_add(UNTIL_STOPPED));
+        let usual = now.saturating_add(if self.has_let_go { SOON } else { UNTIL_LET_GO });
+        self.next = match is_quiet && was_quiet && !self.has_let_go {
+            true => None,
+            // Something that begins now is seen in time, too.
+            false => [working, stopping, Some(usual)].into_iter().flatten().min().map(|at| at.max(now)),
+        };
+        verdict
+    }
+
+    fn judge(&mut self, is_same: bool, now: Duration) -> Verdict {
+        let age = |since: Option<Duration>| since.map(|since| now.saturating_sub(since)).unwrap_or_default();
+        let working = age(self.working.map(|(_, since)| since));
+        if age(self.stopping) >= UNTIL_STOPPED {
             return Verdict::EndNow;
         }
-        match (self.has_let_go, is_same) {
-            (_, true) if self.same >= UNTIL_END => Verdict::End,
-            (false, true) if self.same >= UNTIL_LET_GO => {
-                self.has_let_go = true;
-                Verdict::LetGo
-            }
-            (true, false) => {
+        match self.has_let_go {
+            true if !is_same => {
                 self.has_let_go = false;
                 Verdict::Back
             }
-            _ if self.quiet >= UNTIL_SLEEP => {
-                self.quiet = Duration::ZERO;
-                Verdict::Sleep
+            true if working >= UNTIL_END => Verdict::End,
+            false if working >= UNTIL_LET_GO => {
+                self.has_let_go = true;
+                Verdict::LetGo
             }
             _ => Verdict::Fine,
         }
@@ -191,49 +203,79 @@ impl Sight {
 mod tests {
     use super::*;
 
-    /// What follows from looks in a row, `LOOK` apart, with their numbers, beside `Fine`.
-    fn check(looks: impl IntoIterator<Item = Seen>, expected: &[(usize, Verdict)]) {
-        let mut sight = Sight::default();
-        let verdicts = looks.into_iter().map(|seen| sight.look(seen, LOOK)).enumerate();
-        let found = verdicts.filter(|(_, verdict)| *verdict != Verdict::Fine).collect::<Vec<_>>();
-        assert_eq!(found, expected);
+    const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
     }
 
-    fn working(number: u64) -> Seen {
-        Seen { working: Some(number), ..Seen::default() }
+    /// Looks as often as it wants to, from the first ring of the bell on: what follows when, beside `Fine`, up to
+    /// the moment `end`, and how often it has looked. `work` says since when the session is at something.
+    fn check(
+        work: impl Fn(u64) -> Option<u64>,
+        stopping_at: u64,
+        end: u64,
+        expected: &[(u64, Verdict)],
+    ) -> u32 {
+        let (mut sight, mut now, mut looks, mut found) = (Sight::default(), 1, 0, Vec::new());
+        while now < end {
+            let seen = Seen { working: work(now).map(|at| at * 1000), stopping: now >= stopping_at };
+            let verdict = sight.look(seen, ms(now));
+            looks += 1;
+            if verdict != Verdict::Fine {
+                found.push((now, verdict));
+            }
+            match sight.next {
+                Some(next) => now = (next.as_millis() as u64).max(now + 1),
+                None => break,
+            }
+        }
+        assert_eq!(found, expected);
+        looks
     }
+
+    const NEVER: u64 = u64::MAX;
 
     #[test]
     fn without_progress_the_keyboards_are_let_go_and_then_keyrx_ends() {
-        check([working(1); 42], &[(10, Verdict::LetGo), (40, Verdict::End), (41, Verdict::End)]);
+        check(|_| Some(1), NEVER, 2002, &[(501, Verdict::LetGo), (2001, Verdict::End)]);
+        // It began between two looks.
+        check(|now| (now >= 300).then_some(300), NEVER, 2301, &[(800, Verdict::LetGo), (2300, Verdict::End)]);
     }
 
     #[test]
     fn when_progress_is_back_it_is_well_again() {
-        let looks = [working(1); 15].into_iter().chain([working(2); 9]).chain([working(3); 5]);
-        check(looks, &[(10, Verdict::LetGo), (15, Verdict::Back)]);
+        let work = |now| Some(if now < 700 { 1 } else { now });
+        check(work, NEVER, 5000, &[(501, Verdict::LetGo), (701, Verdict::Back)]);
     }
 
     #[test]
-    fn work_that_is_always_another_is_progress() {
-        check((1..200).map(working), &[]);
+    fn work_that_is_always_another_is_progress_and_costs_two_looks_a_second() {
+        let looks = check(Some, NEVER, 60_000, &[]);
+        assert!(looks <= 121, "{looks}");
     }
 
     #[test]
     fn an_end_that_takes_too_long_is_cut_short() {
-        check([Seen { stopping: true, ..Seen::default() }; 100], &[(99, Verdict::EndNow)]);
-    }
-
-    #[test]
-    fn time_in_which_everything_stood_still_is_no_stall() {
-        let mut sight = Sight::default();
-        sight.look(working(1), LOOK);
-        assert_eq!(sight.look(working(1), Duration::from_secs(3600)), Verdict::Fine);
-        assert_eq!(sight.look(Seen::default(), LOOK), Verdict::Fine);
+        check(|_| None, 1, 5002, &[(5001, Verdict::EndNow)]);
     }
 
     #[test]
     fn it_sleeps_while_nothing_happens() {
-        check([Seen::default(); 41], &[(39, Verdict::Sleep)]);
+        assert_eq!(check(|_| None, NEVER, 60_000, &[]), 2);
+    }
+
+    #[test]
+    fn time_in_which_everything_stood_still_is_no_stall() {
+        let working = Seen { working: Some(1000), ..Seen::default() };
+        let mut sight = Sight::default();
+        assert_eq!(sight.look(working, ms(1)), Verdict::Fine);
+        assert_eq!(sight.look(working, ms(3_600_000)), Verdict::Fine);
+        // But from here on it counts.
+        let next = sight.next.unwrap();
+        assert!(next <= ms(3_600_502), "{next:?}");
+        assert_eq!(sight.look(working, next), Verdict::LetGo);
+        // A bell that was rung long ago.
+        let mut sight = Sight::default();
+        assert_eq!(sight.look(working, ms(3_600_000)), Verdict::Fine);
+        assert_eq!(sight.look(Seen::default(), ms(3_600_100)), Verdict::Fine);
     }
 }

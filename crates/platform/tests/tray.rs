@@ -189,6 +189,7 @@ fn a_panel_shows_how_keyrx_is_and_tells_what_is_chosen() {
         ("keyrx: <a__key> & more", false),
         ("Pause mapping", true),
         ("Reload the keymap", true),
+        ("Open the page", true),
         ("Exit keyrx", true),
     ];
     assert_eq!(lines, expected.map(|(label, is_enabled)| (label.to_owned(), is_enabled)));
@@ -196,6 +197,7 @@ fn a_panel_shows_how_keyrx_is_and_tells_what_is_chosen() {
     for (label, choice) in [
         ("Pause mapping", Choice::Pause),
         ("Reload the keymap", Choice::Reload),
+        ("Open the page", Choice::Open),
         ("Exit keyrx", Choice::Exit),
     ] {
         item.click(label);

@@ -7,6 +7,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
@@ -30,8 +31,9 @@ pub const COOKIE_NAME: &str = "keyrx";
 const NAMES: [&str; 3] = ["127.0.0.1", "localhost", "[::1]"];
 
 pub struct Access {
-    /// `None`: nobody has it.
-    token: Option<String>,
+    path: PathBuf,
+    /// Once it was read or made: `None` if nobody has it.
+    token: OnceLock<Option<String>>,
     passes: Guarded<Passes>,
 }
 
@@ -59,11 +61,22 @@ pub enum Denied {
 }
 
 impl Access {
-    /// The token in a file, which is made if it is not there.
+    /// By the token in a file.
     pub fn new(path: PathBuf) -> Access {
-        let token = match read_token(&path) {
+        Access { path, token: OnceLock::new(), passes: Guarded::default() }
+    }
+
+    /// The token, which is made if there is none. That may take a while: a system that has just started has no random
+    /// numbers yet.
+    pub fn token(&self) -> Option<&str> {
+        self.token.get_or_init(|| self.find_token()).as_deref()
+    }
+
+    fn find_token(&self) -> Option<String> {
+        let path = &self.path;
+        let token = match read_token(path) {
             Some(token) => Ok(token),
-            None => make_token(&path),
+            None => make_token(path),
         };
         let token = token.inspect_err(|error| {
             tracing::warn!(
@@ -74,7 +87,7 @@ impl Access {
                 path.display()
             );
         });
-        Access { token: token.ok(), passes: Guarded::new(Passes::default(), |_| {}) }
+        token.ok()
     }
 
     /// Whether a request comes from this machine and for it.
@@ -104,7 +117,7 @@ impl Access {
     pub fn is_known(&self, method: &Method, headers: &HeaderMap, now: Instant) -> Result<(), Denied> {
         if let Some(said) = headers.get(AUTHORIZATION) {
             let said = said.to_str().ok().and_then(|said| said.strip_prefix("Bearer "));
-            let is_right = said.zip(self.token.as_ref()).is_some_and(|(said, token)| is_same(said, token));
+            let is_right = said.zip(self.token()).is_some_and(|(said, token)| is_same(said, token));
             return if is_right { Ok(()) } else { Err(Denied::Token) };
         }
         let is_safe = matches!(*method, Method::GET | Method::HEAD);
@@ -256,7 +269,7 @@ mod tests {
     fn the_token_lets_in_and_nothing_like_it() {
         let path = directory("access-token").join("token");
         let access = Access::new(path.clone());
-        let token = read_token(&path).unwrap();
+        let token = access.token().unwrap().to_owned();
         let known = |value: &str| {
             access.is_known(&Method::POST, &headers(&[("authorization", value)]), Instant::now())
         };
@@ -269,9 +282,9 @@ mod tests {
         assert_eq!(access.is_known(&Method::GET, &HeaderMap::new(), Instant::now()), Err(Denied::Token));
         assert_eq!(read_token(&path), Some(token.clone()));
         drop(access);
-        assert_eq!(Access::new(path.clone()).token, Some(token), "a restart keeps it");
+        assert_eq!(Access::new(path.clone()).token(), Some(token.as_str()), "a restart keeps it");
         fs::write(&path, "short").unwrap();
-        assert!(Access::new(path).token.is_some_and(|new| new.len() == 64));
+        assert!(Access::new(path).token().is_some_and(|new| new.len() == 64));
     }
 
     #[test]
@@ -282,7 +295,7 @@ mod tests {
         let path = directory("access-mode").join("token");
         fs::write(&path, "of somebody else").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        drop(Access::new(path.clone()));
+        assert!(Access::new(path.clone()).token().is_some());
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 

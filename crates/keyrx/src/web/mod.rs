@@ -123,6 +123,7 @@ impl Web {
     }
 
     async fn serve(&self, mut phase: watch::Receiver<Phase>) {
+        self.server.daemon.access.token(); // before anybody can ask for it
         let listeners = loop {
             match self.bind() {
                 Some(listeners) => break listeners,

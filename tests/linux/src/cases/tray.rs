@@ -21,7 +21,7 @@ const CONFIG: &str = r#"<busconfig>
 /// The lines of the menu, from the top.
 const PAUSE_OR_RESUME: u8 = 3;
 const RELOAD: u8 = 4;
-const EXIT: u8 = 5;
+const EXIT: u8 = 6;
 
 pub const CASES: &[Case] = &[
     Case {

@@ -20,7 +20,7 @@ const KEYMAP: &str = r#"map("A", "B"); map("F", "LShift");"#;
 const PAUSE: usize = 1;
 const RESUME: usize = 2;
 const RELOAD: usize = 3;
-const EXIT: usize = 4;
+const EXIT: usize = 5;
 const ICON: u32 = WM_APP + 3;
 
 pub const CASES: &[Case] = &[
