@@ -38,7 +38,7 @@ impl Chaos {
     }
 
     /// The hook is removed when this event is set.
-    pub fn of_probe(unhook: Arc<OwnedHandle>) -> Chaos {
+    pub fn of_probe(unhook: Arc<Counted<OwnedHandle>>) -> Chaos {
         Chaos { unhook: Some(unhook), stall: None, programs_are_witnesses: true }
     }
 

@@ -30,6 +30,7 @@ use super::send_input::{self, Stamp};
 use super::waker::{self, Reset};
 use super::window::{self, Window};
 use super::{Waker, doing, keycodes, pump, run_with};
+use crate::live::Counted;
 use crate::{Error, Handler, Injected, Options, Seen};
 
 /// What stands beside the keys that are sent: the letters "test".
@@ -42,7 +43,7 @@ const UNTIL_RAW: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Probe {
     watcher: Watcher,
-    unhook: Arc<OwnedHandle>,
+    unhook: Arc<Counted<OwnedHandle>>,
     sees_swallowed: bool,
 }
 
@@ -188,8 +189,8 @@ thread_local! {
 
 fn watch(with_raw_input: bool) -> Result<(Hook, Option<Window>), Error> {
     pump(); // makes the queue of messages
-    let window = with_raw_input.then(Window::open).transpose().map_err(doing("make a window"))?;
-    if let Some(window) = &window {
+    let mut window = with_raw_input.then(Window::open).transpose().map_err(doing("make a window"))?;
+    if let Some(window) = &mut window {
         window.listen_to_keyboards().map_err(doing("listen to raw input"))?;
     }
     Ok((Hook::install_as(Some(on_key)).map_err(Error::Hook)?, window))
