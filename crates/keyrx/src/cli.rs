@@ -105,6 +105,8 @@ enum Command {
     },
     /// Says what is in the way of keyrx on this system, and what to do about it.
     Doctor {
+        #[command(flatten)]
+        directories: Directories,
         /// As data.
         #[arg(long)]
         json: bool,
@@ -160,7 +162,7 @@ pub fn main() -> Exit {
         Command::Test { paths, json } => test::test(&paths, json),
         Command::Simulate(simulate) => simulate.run(),
         Command::Devices { json } => devices::devices(json),
-        Command::Doctor { json } => doctor::doctor(json),
+        Command::Doctor { directories, json } => doctor::doctor(&directories, json),
         Command::Status(ask) => ask.status(),
         Command::Health(ask) => ask.health(),
         Command::Metrics(ask) => ask.metrics(),

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use keyrx_platform::{Finding, State};
 use serde_json::{Value, json};
 use ureq::http::{Method, Request};
 use ureq::{Agent, Body};
@@ -174,6 +175,31 @@ pub fn tell(error: &AskError) {
     eprintln!("keyrx: {error}");
     if let AskError::Refused { diagnostics, .. } = error {
         diagnostics.iter().for_each(|line| eprintln!("  {line}"));
+    }
+}
+
+/// What there is to say of the running keyrx, if there is one.
+pub fn finding(paths: &Paths) -> Finding {
+    let about = "daemon";
+    let health = Client::find(paths).and_then(|client| client.ask_for(Method::GET, "/health", None));
+    match health {
+        Ok((_, text)) => {
+            let health = serde_json::from_str::<Value>(&text).unwrap_or_default();
+            let is = format!("keyrx is running, and is {}", word(&health, "status"));
+            let reasons = checks(&health).iter().map(|line| line.trim().to_owned()).collect::<Vec<_>>();
+            match reasons.is_empty() {
+                true => Finding::new(about, State::Good, is, "keys are mapped"),
+                false => Finding::new(about, State::Notice, is, reasons.join("\n")),
+            }
+        }
+        Err(AskError::NotRunning(_)) => {
+            let means = "nothing is mapped now. `keyrx run` starts it";
+            Finding::new(about, State::Good, "keyrx is not running", means)
+        }
+        Err(error) => {
+            let means = "`keyrx status` asks again; the log in the state directory says more";
+            Finding::new(about, State::Notice, error.to_string(), means)
+        }
     }
 }
 

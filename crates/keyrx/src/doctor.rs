@@ -1,4 +1,5 @@
-//! `keyrx doctor`: what is in the way of keyrx on this system, and what to do about it. It needs no running keyrx.
+//! `keyrx doctor`: what is in the way of keyrx on this system, and what to do about it. It needs no running keyrx, and
+//! asks one that runs.
 
 use std::io::Write;
 
@@ -6,9 +7,12 @@ use anyhow::Result;
 use keyrx_platform::{State, native};
 
 use crate::cli::Exit;
+use crate::client;
+use crate::paths::{Directories, Paths};
 
-pub fn doctor(json: bool) -> Result<Exit> {
-    let findings = native::examine();
+pub fn doctor(directories: &Directories, json: bool) -> Result<Exit> {
+    let mut findings = native::examine();
+    findings.push(client::finding(&Paths::of(directories)));
     let mut out = std::io::stdout().lock();
     if json {
         let as_json = |finding: &keyrx_platform::Finding| {

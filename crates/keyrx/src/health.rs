@@ -177,6 +177,11 @@ pub fn assess(now: Duration, evidence: &Evidence, timestamp: String) -> Report {
         checks.judge("session", limits(answer_age, Duration::from_secs(1), Duration::from_secs(3)), || {
             format!("the thread that maps keys has not answered for {}", seconds(answer_age))
         });
+    let canary_age = metrics.canary_at.map(age).unwrap_or_default();
+    let output =
+        checks.judge("output", limits(canary_age, Duration::from_secs(1), Duration::from_secs(3)), || {
+            format!("nothing has got to the system for {} (no_output)", seconds(canary_age))
+        });
     let busy = metrics.busy_since.map(age).unwrap_or_default();
     let engine =
         checks.judge("engine", limits(busy, Duration::from_millis(50), Duration::from_millis(500)), || {
@@ -194,7 +199,7 @@ pub fn assess(now: Duration, evidence: &Evidence, timestamp: String) -> Report {
     if metrics.is_away {
         checks.add("desktop", Status::Healthy, "the screen is locked, or another desktop is in front");
     }
-    let platform_hooks = session.max(engine).max(devices);
+    let platform_hooks = session.max(output).max(engine).max(devices);
 
     let place = evidence.mistake.as_ref().map(|mistake| format!(" ({mistake})")).unwrap_or_default();
     let config_loaded = match evidence.keymap {
@@ -361,6 +366,8 @@ mod tests {
         check(|it| it.metrics.called_at = Some(second), 1_900, Healthy, &[]);
         check(|it| it.metrics.called_at = Some(second), 2_500, Degraded, &["session"]);
         check(|it| it.metrics.called_at = Some(second), 4_500, Unhealthy, &["session"]);
+        check(|it| it.metrics.canary_at = Some(second), 2_500, Degraded, &["output"]);
+        check(|it| it.metrics.canary_at = Some(second), 4_500, Unhealthy, &["output"]);
         check(|it| it.metrics.busy_since = Some(second), 1_100, Degraded, &["engine"]);
         check(|it| it.metrics.busy_since = Some(second), 1_600, Unhealthy, &["engine"]);
         check(|it| it.metrics.is_ready = false, 10, Degraded, &["devices"]);

@@ -131,6 +131,8 @@ pub struct Metrics {
     busy_since: AtomicU64,
     /// When the session was called and has not answered yet; 0 if it has.
     called_at: AtomicU64,
+    /// When a canary was sent that has not come through yet; 0 if it has.
+    canary_at: AtomicU64,
     bell: Bell,
 }
 
@@ -164,6 +166,7 @@ impl Metrics {
             control_at: zero(),
             busy_since: zero(),
             called_at: zero(),
+            canary_at: zero(),
             bell: Bell::default(),
         }
     }
@@ -256,10 +259,17 @@ impl Metrics {
         self.is_away.store(is_away, Ordering::Relaxed);
     }
 
-    /// The session has been woken and should answer; calls that wait already count from the first on.
+    /// The session has been woken and should answer, and what it sends should get to the system; calls that wait already count from the first on.
     pub fn session_is_called(&self) {
-        let _ = self.called_at.compare_exchange(0, self.moment(), Ordering::Relaxed, Ordering::Relaxed);
+        for since in [&self.called_at, &self.canary_at] {
+            let _ = since.compare_exchange(0, self.moment(), Ordering::Relaxed, Ordering::Relaxed);
+        }
         self.bell.ring();
+    }
+
+    /// What it has sent since then has got to the system.
+    pub fn canary_is_back(&self) {
+        self.canary_at.store(0, Ordering::Relaxed);
     }
 
     pub fn session_answers(&self) {
@@ -357,6 +367,7 @@ impl Metrics {
             control_at: moment(&self.control_at).unwrap_or_default(),
             busy_since: moment(&self.busy_since),
             called_at: moment(&self.called_at),
+            canary_at: moment(&self.canary_at),
         }
     }
 }
@@ -394,6 +405,7 @@ pub struct Snapshot {
     pub control_at: Duration,
     pub busy_since: Option<Duration>,
     pub called_at: Option<Duration>,
+    pub canary_at: Option<Duration>,
 }
 
 impl Snapshot {

@@ -188,6 +188,7 @@ impl Handler for Session {
                 }
                 self.step(Input::Deadline(time), effects);
             }
+            Event::Delivered(_) => {}
         }
         // What a key's event has left to be done is done right after it.
         let is_work_left = self.is_pause_untold || self.engine.has_retired();

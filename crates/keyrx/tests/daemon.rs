@@ -225,6 +225,8 @@ fn the_commands_speak_to_the_running_keyrx() {
     run(&["profile", "create", "broken", "--from", "broken.rhai"], 0);
     assert!(run(&["profile", "activate", "broken"], 1).contains("broken.rhai:1:"));
     assert!(run(&["reload"], 0).contains("in force"));
+    let doctor = keyrx(&home).args(["doctor", "--json"]).output().unwrap();
+    assert!(String::from_utf8(doctor.stdout).unwrap().contains("keyrx is running, and is healthy"));
     let url = run(&["ui", "--print"], 0);
     let code = url.trim().split("#code=").nth(1).unwrap().to_owned();
     let session = it.request("POST", "/api/session", &[], &json!({ "code": code }).to_string());

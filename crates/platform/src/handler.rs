@@ -30,6 +30,8 @@ pub enum Event<'a> {
     Focus(Time, &'a Focus),
     /// Somebody called `Waker::wake`.
     Woken(Time),
+    /// What came of all events up to the last `Woken` has been handed to the system: the canary is through.
+    Delivered(Time),
     /// The last call: the effects of this one are carried out, then the keyboards are let go.
     Stopping(Time),
 }

@@ -33,6 +33,9 @@ pub fn run(handler: &mut dyn Handler, wait: impl Fn(Duration), left: &dyn Fn() -
         wait(deadline.map_or(rest, |moment| rest.min(Duration::from_micros(until(moment)))));
         // A wake-up is what brings a handler up to date, deadlines and all.
         next = handler.handle(Event::Woken(now()), nowhere);
+        if next != Next::Stop {
+            handler.handle(Event::Delivered(now()), nowhere);
+        }
         match left() {
             Some(left) => rest = left,
             None if next != Next::Stop => return Ended::Rested,

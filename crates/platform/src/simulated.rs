@@ -132,6 +132,7 @@ impl<'h> Simulated<'h> {
     /// Does what a waker does on a real platform.
     pub fn wake(&mut self) {
         self.tell(Event::Woken(self.now));
+        self.tell(Event::Delivered(self.now));
         for place in 0..self.keyboards.len() {
             self.choose(DeviceId(place as u16));
         }
@@ -283,7 +284,7 @@ mod tests {
                     }
                 }
                 Event::Connected(..) | Event::Refused(..) | Event::Ready => {}
-                Event::Focus(..) | Event::Woken(_) => {}
+                Event::Focus(..) | Event::Woken(_) | Event::Delivered(_) => {}
             }
             if !matches!(event, Event::Key(_) | Event::Deadline(_)) {
                 let text = format!("{event:?}");
@@ -370,7 +371,7 @@ mod tests {
         assert_eq!(written(&simulated.take_effects()), "@0 +A");
         simulated.wake();
         drop(simulated);
-        assert_eq!(mapper.log, ["Ready", "Woken"]);
+        assert_eq!(mapper.log, ["Ready", "Woken", "Delivered"]);
         mapper.wants_nothing = false;
         let mut simulated = Simulated::new(&mut mapper);
         let device = keyboard(&mut simulated);

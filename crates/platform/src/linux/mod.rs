@@ -101,6 +101,8 @@ struct Loop<'a> {
     is_ready: bool,
     /// What has been read and is to be told.
     heard: Vec<Heard>,
+    /// Whether `Event::Delivered` is to be told after the next write.
+    owes_delivery: bool,
     /// By how much the clock that goes on while the machine sleeps is ahead of the one that does not.
     lead: u64,
 }
@@ -178,6 +180,7 @@ impl<'a> Loop<'a> {
             stopped: false,
             is_ready: false,
             heard: Vec::new(),
+            owes_delivery: false,
             lead: lead(),
         })
     }
@@ -187,6 +190,9 @@ impl<'a> Loop<'a> {
         loop {
             self.tell_ready();
             self.output.flush()?;
+            if mem::take(&mut self.owes_delivery) {
+                self.tell(Event::Delivered(now()));
+            }
             if self.stopped || self.waker.was_let_go() {
                 return Ok(());
             }
@@ -542,6 +548,7 @@ impl<'a> Loop<'a> {
 
     fn wake(&mut self) {
         self.tell(Event::Woken(now()));
+        self.owes_delivery = true;
         for number in 0..self.slots.len() as u16 {
             let Some(Some(slot)) = self.slots.get_mut(usize::from(number)) else { continue };
             let wanted = self.handler.wants(&slot.device.info);

@@ -407,8 +407,16 @@ impl<'a> Desk<'a> {
         let mut state = self.state.borrow_mut();
         let State { gate, keyboards, needs, .. } = &mut *state;
         gate.tell(Event::Woken(now), now);
+        gate.outlet().send_canary(now);
         *needs = gate.handler().needs();
         keyboards.ask_again(gate, now);
+    }
+
+    /// Tells the handler that a canary has come through, if one has.
+    pub fn tell_delivered(&self) {
+        if self.shared.is_delivered.swap(false, Ordering::AcqRel) {
+            self.tell(Event::Delivered(clock::now()));
+        }
     }
 
     /// These keyboards are there.

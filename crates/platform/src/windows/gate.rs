@@ -517,6 +517,7 @@ mod tests {
                         Act::Key(key, Motion::Release) => format!(" [-{key}]"),
                         Act::Key(key, Motion::Repeat) => format!(" [~{key}]"),
                         Act::Mask => " [mask]".into(),
+                        Act::Canary => " [canary]".into(),
                     };
                 }
                 acts.len()

@@ -79,11 +79,12 @@ fn run_with(handler: &mut dyn Handler, waker: &Waker, options: &Options, chaos: 
     let hatch = waker.hatch();
     let (mut outlet, inlet) = output::ring(hatch.clone());
     // What is declared first goes last: keys are sent until the hook is out, and then released.
-    let sender = Sender::start(inlet, stamp, chaos.clone()).map_err(doing("start a thread"))?;
+    let news = Waker::new()?;
+    let sender = Sender::start(inlet, stamp, news.clone(), chaos.clone()).map_err(doing("start a thread"))?;
     outlet.wakes(sender.thread());
     let desk = Desk::new(handler, outlet, hatch.clone(), stamp.nonce, options, chaos.programs_are_witnesses);
     let _current = Current::set(&desk);
-    let mut this = Loop::new(&desk)?;
+    let mut this = Loop::new(&desk, news)?;
     pump(); // makes the queue of messages, without which the hook would be dead from the start
     desk.found(devices::listed().map_err(doing("list the keyboards"))?);
     desk.hook()?;
@@ -116,14 +117,14 @@ struct Loop<'a, 'b> {
 }
 
 impl<'a, 'b> Loop<'a, 'b> {
-    fn new(desk: &'a Desk<'b>) -> Result<Loop<'a, 'b>, Error> {
+    fn new(desk: &'a Desk<'b>, news: Waker) -> Result<Loop<'a, 'b>, Error> {
         let mut window = Window::open().map_err(doing("make a window"))?;
         window.listen_to_keyboards().map_err(doing("listen to raw input"))?;
         window.listen_to_sessions();
         Ok(Loop {
             desk,
             timer: Timer::new().map_err(doing("make a timer"))?,
-            news: Waker::new()?,
+            news,
             listed: channel(),
             focused: channel(),
             follower: None,
@@ -188,6 +189,7 @@ impl<'a, 'b> Loop<'a, 'b> {
     }
 
     fn take_news(&mut self) {
+        self.desk.tell_delivered();
         while let Ok(focus) = self.focused.1.try_recv() {
             self.desk.tell(Event::Focus(clock::now(), &focus));
         }

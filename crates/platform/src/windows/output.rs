@@ -30,6 +30,8 @@ pub enum Act {
     Key(Key, Motion),
     /// The mask key is tapped: what comes next is no lone Win or Alt.
     Mask,
+    /// Nothing is sent: it shows that the way is free.
+    Canary,
 }
 
 /// There is no room, or nothing moves: the acts so far are to be abandoned.
@@ -90,6 +92,8 @@ pub struct Shared {
     stale: [AtomicU64; WORDS],
     /// Whether RAlt is being sent: Windows then makes a fake LCtrl that goes with it.
     pub sends_alt_gr: AtomicBool,
+    /// Whether a canary has come through since this was asked last.
+    pub is_delivered: AtomicBool,
     /// Whether the output thread is to end when the ring is empty.
     pub is_ending: AtomicBool,
 }
@@ -210,6 +214,12 @@ impl Outlet {
         }
     }
 
+    /// Sends a canary behind all that was pushed. Where there is no room for it, none comes through, which says enough.
+    pub fn send_canary(&mut self, now: Time) {
+        let _ = self.push(Act::Canary, now);
+        self.flush();
+    }
+
     /// Gives up what has been pushed and not sent, and owes the release of every key that may be down: more of them
     /// than need be, but the release of a key that is up does nothing.
     pub fn abandon(&mut self) {
@@ -262,19 +272,23 @@ impl Inlet {
     /// Sends the next acts with `send`, which says how many of them the system has taken. False if there were none.
     pub fn turn(&mut self, send: &mut dyn FnMut(&[Act]) -> usize) -> bool {
         let mut batch = [Act::Mask; BATCH];
-        let mut count = 0;
+        let (mut count, mut has_canary) = (0, false);
         let (asked, abandoned) =
             (self.shared.asked.load(Ordering::Acquire), self.shared.abandoned.load(Ordering::Acquire));
         while let Some(place) = batch.get_mut(count)
             && let Ok(act) = self.ring.pop()
         {
             self.taken = self.taken.wrapping_add(1);
-            if self.taken > abandoned {
+            has_canary |= act == Act::Canary;
+            if self.taken > abandoned && act != Act::Canary {
                 *place = act;
                 count += 1;
             }
         }
         self.hand_over(batch.get(..count).unwrap_or_default(), send);
+        if has_canary {
+            self.shared.is_delivered.store(true, Ordering::Release);
+        }
         let has_moved = self.shared.sent.swap(self.taken, Ordering::AcqRel) != self.taken;
         if self.taken >= abandoned && self.shared.lifted.load(Ordering::Relaxed) != asked {
             self.release(take(&self.shared.owed), send);
@@ -357,6 +371,17 @@ mod tests {
         assert!(!outlet.is_idle());
         assert_eq!(sent(&mut inlet, usize::MAX), acts);
         assert!(outlet.is_idle());
+    }
+
+    #[test]
+    fn a_canary_comes_through_behind_all_that_was_pushed_and_reaches_no_system() {
+        let (mut outlet, mut inlet) = ring(Arc::default());
+        let shared = outlet.shared().clone();
+        outlet.push(press(Key::A), NOW).unwrap();
+        outlet.send_canary(NOW);
+        assert!(!shared.is_delivered.load(Ordering::Relaxed));
+        assert_eq!(sent(&mut inlet, usize::MAX), [press(Key::A)]);
+        assert!(shared.is_delivered.load(Ordering::Relaxed) && outlet.is_idle());
     }
 
     #[test]

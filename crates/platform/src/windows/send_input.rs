@@ -21,6 +21,7 @@ use super::keycodes;
 use super::output::{Act, BATCH, Inlet, Shared};
 use super::priority;
 use super::pump;
+use super::waker::Waker;
 use crate::live::{Kind, Live};
 
 /// How long the end waits for keys to be released. Nothing that SendInput does takes longer, unless another program's
@@ -59,8 +60,8 @@ pub struct Sender {
 }
 
 impl Sender {
-    /// Starts the thread that sends what comes out of `inlet`.
-    pub fn start(mut inlet: Inlet, stamp: Stamp, chaos: Chaos) -> io::Result<Sender> {
+    /// Starts the thread that sends what comes out of `inlet`; it sets `news` when a canary has come through.
+    pub fn start(mut inlet: Inlet, stamp: Stamp, news: Waker, chaos: Chaos) -> io::Result<Sender> {
         let (end, ended) = channel();
         let shared = inlet.shared().clone();
         let ours = shared.clone();
@@ -81,6 +82,9 @@ impl Sender {
             };
             loop {
                 if inlet.turn(&mut send) {
+                    if ours.is_delivered.load(Ordering::Acquire) {
+                        news.wake();
+                    }
                     continue;
                 }
                 if ours.is_ending.load(Ordering::Acquire) {
@@ -131,6 +135,7 @@ pub fn send(acts: &[Act], stamp: Stamp) -> usize {
         let pair = match *act {
             Act::Key(key, motion) => [input(key, motion, stamp.nonce), None],
             Act::Mask => [0, KEYEVENTF_KEYUP].map(|up| Some(mask(stamp, up))),
+            Act::Canary => [None, None],
         };
         for (input, place) in pair.into_iter().flatten().zip(&mut places) {
             *place = input;
