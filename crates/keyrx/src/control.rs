@@ -335,9 +335,6 @@ impl Control {
         let last_good = last_good(source.path(), &loaded);
         let keymap = accept(source.path(), &mut loaded, &self.daemon.metrics);
         let diagnostics = Arc::new(std::mem::take(&mut loaded.diagnostics));
-        if keymap.is_some() || !is_change {
-            self.watch.follow(&files(&loaded, &self.daemon.paths));
-        }
         let offered = keymap.map(|keymap| {
             self.memory.offered = self.memory.offered.saturating_add(1);
             self.memory.state.last_good = last_good;
@@ -350,6 +347,10 @@ impl Control {
             self.command(Command::Keymap(keymap));
             self.memory.offered
         });
+        // Only now: to watch files may take a while.
+        if offered.is_some() || !is_change {
+            self.watch.follow(&files(&loaded, &self.daemon.paths));
+        }
         let mode = self.daemon.lifecycle.mode();
         self.daemon.change_view(|view| {
             if offered.is_some() {

@@ -175,7 +175,9 @@ impl Run {
             // What keyrx dies of may be the keymap.
             Mode::Safe | Mode::Rest { .. } => Start::withheld(&source, &saved),
         };
-        watch.follow(&start.files.iter().cloned().chain(paths.settings()).collect::<Vec<_>>());
+        // They are watched by the control thread, which looks at them first of all: that may take a while, and keys are
+        // not to wait for it.
+        watch.note(&start.files.iter().cloned().chain(paths.settings()).collect::<Vec<_>>());
         if saved.is_paused {
             tracing::warn!(
                 event = "paused",

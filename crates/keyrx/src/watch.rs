@@ -77,6 +77,12 @@ impl Watch {
 
     /// Watches these files from now on: all that were read or looked for.
     pub fn follow(&mut self, files: &[PathBuf]) {
+        self.note(files);
+        self.look_around();
+    }
+
+    /// Notes how these files are, which are watched from the next `check` on.
+    pub fn note(&mut self, files: &[PathBuf]) {
         let files: BTreeSet<PathBuf> =
             files.iter().filter_map(|file| std::path::absolute(file).ok()).collect();
         self.loaded = state_of(&files);
@@ -84,7 +90,6 @@ impl Watch {
         for (file, state) in std::mem::take(&mut self.checked) {
             self.loaded.entry(file).and_modify(|now| *now = state);
         }
-        self.look_around();
     }
 
     /// Whether an event is about a name on the way to a file.

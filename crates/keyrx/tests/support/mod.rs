@@ -62,7 +62,9 @@ impl Answer {
 
 /// An empty directory of the test's own.
 pub fn home(test: &str) -> PathBuf {
-    let home = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("daemon-{test}"));
+    // Built elsewhere, the directory has a path of there: for Wine the drive Z: is all of that.
+    let drive = if cfg!(windows) { "Z:" } else { "" };
+    let home = PathBuf::from(format!("{drive}{}/daemon-{test}", env!("CARGO_TARGET_TMPDIR")));
     let _ = fs::remove_dir_all(&home);
     fs::create_dir_all(&home).unwrap();
     home

@@ -62,7 +62,7 @@ pub const CASES: &[Case] = &[
             // And with a Win that keyrx sends.
             scene.reload(
                 r#"map("CapsLock", tap_hold("Escape", "LMeta")); when("Win", || { map("H", nothing()); });"#,
-                "keymap loaded",
+                "keymap in force",
             );
             is_masked(&scene.play("+CapsLock 30 +H 30 -H 30 -CapsLock"), Key::LMeta);
         },

@@ -14,9 +14,9 @@ pub const CASES: &[Case] = &[
         run: |scene| {
             scene.keyrx(TO_B);
             scene.check("+A 50 -A", "+B @50 -B");
-            scene.reload(TO_C, "keymap loaded");
+            scene.reload(TO_C, "keymap in force");
             scene.check("+A 50 -A", "+C @50 -C");
-            scene.reload(TO_B, "keymap loaded");
+            scene.reload(TO_B, "keymap in force");
             scene.check("+A 50 -A", "+B @50 -B");
         },
     },
@@ -69,7 +69,7 @@ pub const CASES: &[Case] = &[
             let log = scene.log();
             assert!(log.contains("keymap.rhai:2") && log.contains("Nonsense"), "it does not say why");
             scene.check("+A 50 -A", "+B @50 -B");
-            scene.reload(TO_C, "keymap loaded");
+            scene.reload(TO_C, "keymap in force");
             scene.check("+A 50 -A", "+C @50 -C");
         },
     },
