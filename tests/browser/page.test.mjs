@@ -193,7 +193,7 @@ holds("Reload of a broken keymap shows the mistake with its place", [/status of 
   await shows(page, "status", /^healthy$/);
 });
 
-holds("keys are shown with their cause to who asks, and else not even sent", [], async (keyrx, page) => {
+holds("keys are shown with their cause to who asks, and else not even sent", [], async (keyrx, page, context) => {
   let sent = 0;
   page.on("websocket", (socket) => socket.on("framereceived", ({ payload }) => {
     if (JSON.parse(payload).type === "keys") sent += 1;
@@ -215,7 +215,13 @@ holds("keys are shown with their cause to who asks, and else not even sent", [],
   await shows(page, "keys", /^$/);
   await until("keyrx to know of no viewer", async () => (await keyrx.status()).viewers === 0);
   sent = 0;
+  // Another page may watch; this one does not.
+  const other = await context.newPage();
+  await open(other, keyrx);
+  await other.getByRole("checkbox", { name: "Show keys" }).check();
+  await until("keyrx to know of the other viewer", async () => (await keyrx.status()).viewers === 1);
   await keyrx.type("+A 50 -A");
+  await shows(other, "keys", /^\+A\n.*\n-A\n/);
   await shows(page, "events", /^6$/);
   await shows(page, "keys", /^$/);
   assert.equal(sent, 0);
