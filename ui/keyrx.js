@@ -22,7 +22,8 @@ async function beginSession() {
 }
 
 async function order(path) {
-  const answer = await fetch(path, { method: "POST" });
+  const answer = await fetch(path, { method: "POST" }).catch(() => null);
+  if (!answer) return notice("keyrx does not answer.");
   const said = await answer.json();
   const mistakes = (said.diagnostics ?? []).map((it) => `${it.file}:${it.line}: ${it.message}`);
   notice(answer.ok ? "" : [said.error.message, ...mistakes].join("\n"));
@@ -35,6 +36,7 @@ function showStatus(status) {
   element("pause").textContent = status.paused ? "Resume" : "Pause";
   element("pause").onclick = () => order(status.paused ? "/api/resume" : "/api/pause");
   element("checks").replaceChildren(...status.checks.map((check) => line(`${check.status}: ${check.reason}`)));
+  element("live").hidden = false;
 }
 
 function setStatus(status) {
@@ -75,7 +77,6 @@ function connection() {
     notice("");
     element("watch").checked = false;
     element("keys").replaceChildren();
-    element("live").hidden = false;
   };
   socket.onmessage = ({ data }) => {
     const { type, payload } = JSON.parse(data);
@@ -94,7 +95,7 @@ async function run() {
   const refusal = await beginSession().catch(() => "");
   let notLetIn = refusal || "This page is not let in: run `keyrx ui` to open it.";
   for (;;) {
-    const session = await fetch("/api/session").then((answer) => answer.json(), () => null);
+    const session = await fetch("/api/session").then((answer) => answer.json()).catch(() => null);
     if (session?.known) {
       await connection();
       notLetIn = "keyrx was started again, or the session is over: this page is no longer let in. Run `keyrx ui` to open it.";

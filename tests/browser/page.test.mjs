@@ -298,7 +298,8 @@ async function attack(origin) {
 for (const host of ["127.0.0.1", "localhost", "evil.localhost", "evil.example"]) {
   holds(`a page of another server, at ${host}, gets nothing and does nothing`, [], async (keyrx, page, context) => {
     await open(page, keyrx);
-    const server = createServer((_, answer) => answer.setHeader("Content-Type", "text/html").end("<body>")).listen(0);
+    const server = createServer((_, answer) => answer.setHeader("Content-Type", "text/html").end("<body>"));
+    await once(server.listen(0, "127.0.0.1"), "listening");
     try {
       const evil = await context.newPage();
       await evil.goto(`http://${host}:${server.address().port}/`);

@@ -110,11 +110,9 @@ impl Access {
             }
         }
         // An image, a script or a frame has no origin, but browsers say whose page asks. A link may be followed.
-        let is = |name, values: &[&str]| {
-            headers.get(name).is_some_and(|value| values.iter().any(|it| value == it))
-        };
-        let is_foreign = !headers.contains_key(ORIGIN) && is("sec-fetch-site", &["cross-site", "same-site"]);
-        if is_foreign && !is("sec-fetch-dest", &["document"]) {
+        let said = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let is_foreign = matches!(said("sec-fetch-site"), Some("cross-site" | "same-site"));
+        if is_foreign && !headers.contains_key(ORIGIN) && said("sec-fetch-dest") != Some("document") {
             return Err(Denied::Origin);
         }
         Ok(())
