@@ -1,51 +1,62 @@
 // The page: how keyrx is, and keys as they move for who asks to see them.
 //
-// `keyrx ui` opens it with a code in the fragment, which begins a session and is good once.
+// `keyrx ui` opens it with a code in the fragment, which begins a session and is good once. What is shown is what
+// keyrx says now: while there is no connection nothing is.
 
 const element = (id) => document.getElementById(id);
 const MOST_LINES = 200;
+const LOOK_AGAIN_MS = 2000;
 
 function notice(text) {
-  element("notice").hidden = !text;
-  element("notice").textContent = text;
+  // The same again would be read out again.
+  if (element("notice").textContent !== text) element("notice").textContent = text;
 }
 
+// What is wrong with the code, if anything is.
 async function beginSession() {
   const code = new URLSearchParams(location.hash.slice(1)).get("code");
-  if (!code) return;
+  if (!code) return "";
   history.replaceState(null, "", location.pathname);
   const answer = await fetch("/api/session", { method: "POST", body: JSON.stringify({ code }) });
-  if (!answer.ok) notice((await answer.json()).error.message);
+  return answer.ok ? "" : (await answer.json()).error.message;
 }
 
 async function order(path) {
-  const answer = await fetch(path, { method: "POST" });
+  const answer = await fetch(path, { method: "POST" }).catch(() => null);
+  if (!answer) return notice("keyrx does not answer.");
   const said = await answer.json();
   const mistakes = (said.diagnostics ?? []).map((it) => `${it.file}:${it.line}: ${it.message}`);
   notice(answer.ok ? "" : [said.error.message, ...mistakes].join("\n"));
 }
 
 function showStatus(status) {
-  element("status").textContent = status.paused ? "paused" : status.status;
-  element("status").dataset.status = status.status;
+  setStatus(status.paused ? "paused" : status.status);
   element("keymap").textContent = status.active_profile ?? status.keymap.path;
   element("keyboards").textContent = status.device_count;
   element("pause").textContent = status.paused ? "Resume" : "Pause";
   element("pause").onclick = () => order(status.paused ? "/api/resume" : "/api/pause");
   element("checks").replaceChildren(...status.checks.map((check) => line(`${check.status}: ${check.reason}`)));
+  element("live").hidden = false;
+}
+
+function setStatus(status) {
+  if (element("status").textContent !== status) element("status").textContent = status;
+  element("status").dataset.status = status;
 }
 
 function showMetrics(metrics) {
   element("events").textContent = metrics.events.total;
-  const { p95, p99 } = metrics.latency_recent_us;
-  element("latency").textContent = `95 % within ${p95} µs, 99 % within ${p99} µs`;
+  const { count, p95, p99 } = metrics.latency_recent_us;
+  element("latency").textContent = count ? `95 % within ${p95} µs, 99 % within ${p99} µs` : "no keys lately";
 }
 
 function showKeys(keys) {
+  // Some may have been on their way when it was switched off.
+  if (!element("watch").checked) return;
   const list = element("keys");
   for (const key of keys) list.append(line(key.in ? key.in : `    ${key.out}   ${key.cause ?? ""}`));
   while (list.children.length > MOST_LINES) list.firstChild.remove();
-  list.lastChild?.scrollIntoView({ block: "nearest" });
+  list.scrollTop = list.scrollHeight;
 }
 
 function line(text) {
@@ -54,33 +65,48 @@ function line(text) {
   return item;
 }
 
-function setUsable(isUsable) {
-  for (const id of ["pause", "reload", "watch"]) element(id).disabled = !isUsable;
-}
-
-function connect() {
+// Shows what keyrx says until the connection ends.
+function connection() {
   const socket = new WebSocket(`ws://${location.host}/ws`);
   const show = { status: showStatus, metrics: showMetrics, keys: showKeys, error: (it) => notice(it.message) };
-  const watch = () => socket.send(JSON.stringify({ type: "watch", keys: element("watch").checked }));
+  element("watch").onchange = ({ target }) => {
+    socket.send(JSON.stringify({ type: "watch", keys: target.checked }));
+    element("keys").replaceChildren();
+  };
   socket.onopen = () => {
-    setUsable(true);
     notice("");
-    element("watch").onchange = watch;
-    if (element("watch").checked) watch();
+    element("watch").checked = false;
+    element("keys").replaceChildren();
   };
   socket.onmessage = ({ data }) => {
     const { type, payload } = JSON.parse(data);
     show[type]?.(payload);
   };
-  socket.onclose = () => {
-    setUsable(false);
-    element("status").textContent = "not connected";
-    element("status").dataset.status = "";
-    if (element("notice").hidden) notice("keyrx does not answer, or this page is not let in: run `keyrx ui`.");
-    setTimeout(connect, 2000);
-  };
+  return new Promise((ended) => (socket.onclose = ended));
+}
+
+function showNothing(status, why) {
+  element("live").hidden = true;
+  setStatus(status);
+  notice(why);
+}
+
+async function run() {
+  const refusal = await beginSession().catch(() => "");
+  let notLetIn = refusal || "This page is not let in: run `keyrx ui` to open it.";
+  for (;;) {
+    const session = await fetch("/api/session").then((answer) => answer.json()).catch(() => null);
+    if (session?.known) {
+      await connection();
+      notLetIn = "keyrx was started again, or the session is over: this page is no longer let in. Run `keyrx ui` to open it.";
+    }
+    if (session && !session.known) showNothing("not let in", notLetIn);
+    else showNothing("not connected", "There is no connection to keyrx. This page keeps trying.");
+    await new Promise((over) => setTimeout(over, LOOK_AGAIN_MS));
+  }
 }
 
 element("reload").onclick = () => order("/api/reload");
-await beginSession();
-connect();
+// The page is open, and its address was replaced by one with a code.
+addEventListener("hashchange", () => location.reload());
+await run();

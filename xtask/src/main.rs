@@ -3,6 +3,7 @@
 //! One noun per file. What a chore needs it sets up itself; what it cannot set up it says, with the command to run.
 
 mod bench;
+mod browser;
 mod cargo;
 mod guest;
 mod kernel;

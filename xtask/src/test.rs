@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::setup::{self, Packages};
-use crate::{cargo, guest, monitoring, packaging, prove, windows};
+use crate::{browser, cargo, guest, monitoring, packaging, prove, windows};
 
 /// How a subset ended when it did not fail.
 pub enum Outcome {
@@ -33,6 +33,7 @@ const SUBSETS: &[Subset] = &[
     Subset { name: "deny", about: "licences and sources of the dependencies", run: deny },
     Subset { name: "advisories", about: "known weaknesses of the dependencies", run: advisories },
     Subset { name: "monitoring", about: "real Prometheus reads the metrics", run: monitoring::run },
+    Subset { name: "browser", about: "the page, in a real browser", run: browser::run },
     Subset { name: "packaging", about: "what is installed for systemd", run: packaging::test },
     Subset { name: "linux", about: "real keyboards on a real kernel, in a guest", run: linux },
     Subset { name: "windows", about: "the program for Windows, under Wine", run: windows::test },

@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use crate::paths;
+use crate::state::rename;
 use crate::timestamp::Timestamp;
 
 /// The lock. It ends with this, or with the process.
@@ -106,7 +107,7 @@ impl PidFile {
         let who = serde_json::json!({ "pid": std::process::id(), "started": self.started, "port": port });
         // Whole or not at all, for somebody may be reading it.
         let new = self.path.with_extension("pid.new");
-        let _ = fs::write(&new, format!("{who}\n")).and_then(|()| fs::rename(&new, &self.path));
+        let _ = fs::write(&new, format!("{who}\n")).and_then(|()| rename(&new, &self.path));
     }
 }
 

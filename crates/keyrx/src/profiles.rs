@@ -8,6 +8,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use crate::state::rename;
+
 /// How long a name may be, how large a profile, and how many there may be, as in keyrx 1.x.
 const MOST_CHARS: usize = 64;
 pub const MOST_BYTES: usize = 1 << 20;
@@ -143,7 +145,7 @@ impl Profiles {
             return Err(ProfileError::Exists(to.to_owned()));
         }
         let place = self.directory().join(format!("{to}.rhai"));
-        fs::rename(&profile.path, place).map_err(io_error("cannot rename", &profile.path))?;
+        rename(&profile.path, &place).map_err(io_error("cannot rename", &profile.path))?;
         self.find(to)
     }
 
@@ -187,7 +189,7 @@ impl Profiles {
             file.write_all(source.as_bytes())?;
             file.sync_data()?;
             drop(file);
-            fs::rename(&new, &path)
+            rename(&new, &path)
         };
         write().map_err(|error| {
             let _ = fs::remove_file(&new);

@@ -157,7 +157,7 @@ fn parse(bytes: &[u8]) -> Option<State> {
 }
 
 /// As `fs::rename`. On Windows whoever looks into a file, such as a virus scanner, holds it for a moment.
-fn rename(from: &Path, to: &Path) -> io::Result<()> {
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
     let mut tries = if cfg!(windows) { 10 } else { 1 };
     loop {
         tries -= 1;

@@ -109,6 +109,12 @@ impl Access {
                 return Err(Denied::Origin);
             }
         }
+        // An image, a script or a frame has no origin, but browsers say whose page asks. A link may be followed.
+        let said = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let is_foreign = matches!(said("sec-fetch-site"), Some("cross-site" | "same-site"));
+        if is_foreign && !headers.contains_key(ORIGIN) && said("sec-fetch-dest") != Some("document") {
+            return Err(Denied::Origin);
+        }
         Ok(())
     }
 
@@ -263,6 +269,21 @@ mod tests {
         let absolute = Uri::from_static("http://evil.example/health");
         let two = access.is_ours(&absolute, &headers(&[("host", "127.0.0.1:9867")]));
         assert_eq!((none, two), (Err(Denied::Host), Err(Denied::Host)));
+    }
+
+    #[test]
+    fn what_another_page_loads_is_not_served_but_a_link_may_be_followed() {
+        let access = access("access-loads");
+        let check = |site: &str, dest: &str| {
+            let pairs = [("host", "localhost:9867"), ("sec-fetch-site", site), ("sec-fetch-dest", dest)];
+            access.is_ours(&Uri::from_static("/api/keymap"), &headers(&pairs))
+        };
+        for dest in ["script", "image", "iframe", "empty"] {
+            assert_eq!(check("same-site", dest), Err(Denied::Origin), "{dest}");
+            assert_eq!(check("cross-site", dest), Err(Denied::Origin), "{dest}");
+            assert_eq!(check("same-origin", dest), Ok(()), "{dest}");
+        }
+        assert_eq!((check("cross-site", "document"), check("none", "document")), (Ok(()), Ok(())));
     }
 
     #[test]

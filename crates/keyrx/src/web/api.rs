@@ -10,7 +10,7 @@ use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Path as InPath, Query, State};
 use axum::http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, SET_COOKIE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use clap::ValueEnum;
 use keyrx_config::{Diagnostic, Loaded, Severity};
@@ -414,6 +414,12 @@ pub async fn reload(State(server): Shared) -> Answer {
 pub async fn stop(State(server): Shared) -> Answer {
     server.order(Order::Stop).await?;
     Ok((StatusCode::ACCEPTED, done()).into_response())
+}
+
+/// `GET /api/session`
+pub async fn session(State(server): Shared, headers: HeaderMap) -> Json<Value> {
+    let known = server.daemon.access.is_known(&Method::GET, &headers, Instant::now());
+    Json(json!({ "known": known.is_ok() }))
 }
 
 #[derive(Deserialize)]

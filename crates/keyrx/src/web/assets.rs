@@ -7,17 +7,19 @@ use axum::response::{IntoResponse, Response};
 pub struct Asset {
     pub path: &'static str,
     kind: &'static str,
-    content: &'static str,
+    content: &'static [u8],
 }
 
-const fn asset(path: &'static str, kind: &'static str, content: &'static str) -> Asset {
+const fn asset(path: &'static str, kind: &'static str, content: &'static [u8]) -> Asset {
     Asset { path, kind, content }
 }
 
 pub const ASSETS: &[Asset] = &[
-    asset("/", "text/html; charset=utf-8", include_str!("../../../../ui/index.html")),
-    asset("/keyrx.js", "text/javascript; charset=utf-8", include_str!("../../../../ui/keyrx.js")),
-    asset("/keyrx.css", "text/css; charset=utf-8", include_str!("../../../../ui/keyrx.css")),
+    asset("/", "text/html; charset=utf-8", include_bytes!("../../../../ui/index.html")),
+    asset("/keyrx.js", "text/javascript; charset=utf-8", include_bytes!("../../../../ui/keyrx.js")),
+    asset("/keyrx.css", "text/css; charset=utf-8", include_bytes!("../../../../ui/keyrx.css")),
+    // Browsers ask for it by themselves.
+    asset("/favicon.ico", "image/x-icon", include_bytes!("../../resources/keyrx.ico")),
 ];
 
 impl Asset {

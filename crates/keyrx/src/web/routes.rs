@@ -81,6 +81,7 @@ pub const ROUTES: &[Route] = &[
     row("GET", "/metrics", Everybody, "", "What is counted and measured, for Prometheus", || get(api::metrics)),
     row("GET", "/api/metrics", Everybody, "", "The same as JSON", || get(api::metrics_json)),
     row("GET", "/api/health", Everybody, "", "As /health", || get(api::health)),
+    row("GET", "/api/session", Everybody, "", "Whether who asks is `known`: has the token or a session", || get(api::session)),
     row("POST", "/api/session", Everybody, r#"{"code":"..."}"#, "Begins the session of a page, with a code that is good once", || post(api::begin_session)),
     row("POST", "/api/session/code", Known, "", "A code for a page, good once and for a minute", || post(api::session_code)),
     row("GET", "/api/openapi.json", Known, "", "This description", || get(openapi::document)),
@@ -225,7 +226,16 @@ mod tests {
         let open = ROUTES.iter().filter(|route| route.open_to == Everybody).map(|route| route.path);
         assert_eq!(
             open.collect::<Vec<_>>(),
-            ["/health", "/livez", "/readyz", "/metrics", "/api/metrics", "/api/health", "/api/session"]
+            [
+                "/health",
+                "/livez",
+                "/readyz",
+                "/metrics",
+                "/api/metrics",
+                "/api/health",
+                "/api/session",
+                "/api/session"
+            ]
         );
     }
 }
