@@ -350,7 +350,11 @@ impl<'a> Desk<'a> {
         }
         let now = clock::now();
         if self.hatch.close() {
-            self.state.borrow_mut().gate.open(Interruption::LetGo);
+            let mut state = self.state.borrow_mut();
+            state.gate.open(Interruption::LetGo);
+            state.witness.look_away(); // of keys that came while the hook was out
+            drop(state);
+            self.was_slow.set(false);
             self.hook()?;
         }
         if self.hatch.take_pretended_sleep() {

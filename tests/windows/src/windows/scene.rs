@@ -3,6 +3,8 @@
 //! Real time is the subject here: the order of keys is compared exactly, their times widely.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::panic::panic_any;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -23,6 +25,9 @@ const TYPING_TOLERANCE: Duration = ms(25);
 const TOLERANCE: Duration = ms(80);
 /// The window has seen everything when it has seen nothing new for so long.
 const SETTLING: Duration = ms(250);
+
+/// When it has not come by now, it will not come, on whatever machine.
+const SETTLED: Duration = ms(2000);
 
 /// The cause of a panic when the right keys came in the right order, but too early or too late.
 pub struct Late(pub String);
@@ -93,12 +98,48 @@ impl Scene {
 
     /// As `keyrx`, with these variables in its environment.
     pub fn keyrx_with(&mut self, keymap: &str, variables: &[(&str, &str)]) {
+        self.start(keymap, &[], variables);
+        self.wait_for("ready");
+    }
+
+    /// As `keyrx`, with faults on demand, and waits until it can be asked for them.
+    pub fn keyrx_with_faults(&mut self, keymap: &str) {
+        self.start(keymap, &["--chaos", "--port", "0"], &[("KEYRX_INJECTED", "map")]);
+        self.wait(ms(10_000), "keyrx to serve and to be ready", |scene| {
+            scene.listen();
+            scene.log.contains("ready") && scene.place().is_some()
+        });
+        self.noted = self.log.len();
+    }
+
+    fn start(&mut self, keymap: &str, arguments: &[&str], variables: &[(&str, &str)]) {
         self.keymap(keymap);
         let mut command = self.program();
         command.arg("run").arg("--config").arg(self.keymap_path()).current_dir(&self.home);
-        command.env_remove("KEYRX_INJECTED").envs(variables.iter().copied());
+        command.args(arguments).env_remove("KEYRX_INJECTED").envs(variables.iter().copied());
         self.keyrx = Some(Process::start(&mut command, Says::Stderr));
-        self.wait_for("ready");
+    }
+
+    /// The port of the running keyrx, and its token.
+    fn place(&self) -> Option<(u16, String)> {
+        let state = self.home.join("state");
+        let files = fs::read_dir(&state).ok()?.flatten().map(|entry| entry.path());
+        let pid = files.into_iter().find(|path| path.extension().is_some_and(|end| end == "pid"))?;
+        let who = fs::read_to_string(pid).ok()?;
+        let port = who.split("\"port\":").nth(1)?.trim_end_matches(['}', '\n', '\r']).parse().ok()?;
+        Some((port, fs::read_to_string(state.join("token")).ok()?.trim().to_owned()))
+    }
+
+    /// Has something go wrong in keyrx: where, and how, as JSON.
+    pub fn fault(&mut self, fault: &str) {
+        let (port, token) = self.place().expect("keyrx serves");
+        let mut socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let head = format!("POST /api/chaos HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n");
+        let rest = format!("Authorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n{fault}", fault.len());
+        socket.write_all((head + &rest).as_bytes()).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     }
 
     /// Runs keyrx with other arguments to its end: its exit code, and what it said on its standard output.
@@ -274,9 +315,13 @@ impl Scene {
     /// These keys are down for the window, and no others.
     #[track_caller]
     pub fn nothing_is_down_but(&mut self, keys: &str) {
-        self.watch(ms(60));
-        let down: Vec<String> = self.down.iter().map(Key::to_string).collect();
-        assert_eq!(down.join(" "), keys, "the keys that are down for the window");
+        let down = |scene: &Scene| scene.down.iter().map(Key::to_string).collect::<Vec<_>>().join(" ");
+        let begin = now();
+        while down(self) != keys && now() - begin < SETTLED {
+            self.watch(ms(5));
+        }
+        self.watch(ms(60)); // and so it stays
+        assert_eq!(down(self), keys, "the keys that are down for the window");
     }
 
     pub fn watch(&mut self, time: Duration) {

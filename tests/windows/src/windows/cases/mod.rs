@@ -3,6 +3,7 @@
 mod burst;
 mod commands;
 mod faults;
+mod guard;
 mod harness;
 mod keys;
 mod modifiers;
@@ -40,6 +41,7 @@ fn all() -> impl Iterator<Item = &'static Case> {
         burst::CASES,
         reload::CASES,
         faults::CASES,
+        guard::CASES,
         regressions::CASES,
         commands::CASES,
         tray::CASES,

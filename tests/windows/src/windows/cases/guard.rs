@@ -1,0 +1,53 @@
+//! When keyrx hangs, and when the machine has slept.
+
+use super::Case;
+use crate::windows::time::{ms, now};
+
+const KEYMAP: &str = r#"map("A", "B"); map("F", "LShift");"#;
+
+pub const CASES: &[Case] = &[
+    Case {
+        name: "a keyrx that hangs leaves a plain keyboard with nothing held, and maps again when it is back",
+        run: |scene| {
+            scene.keyrx_with_faults(KEYMAP);
+            scene.begin();
+            scene.type_keys("+F 20 +A 50");
+            scene.fault(r#"{"point":"session","stall_ms":1500}"#);
+            let begin = now();
+            // The key that it hangs at holds up who types it, for as long as the system waits for a hook.
+            scene.type_keys("+Q -Q");
+            scene.wait_for("keys are mapped again");
+            assert!(scene.log().contains("the keyboards are plain ones"));
+            assert!(now() - begin < ms(8000), "it took {:?}", now() - begin);
+            scene.type_keys("-A -F 200");
+            scene.nothing_is_down();
+            scene.check("+A 50 -A 20 +F 50 -F", "+B @50 -B @70 +LShift @120 -LShift");
+        },
+    },
+    Case {
+        name: "a keyrx that hangs for good ends, and the keyboard is plain",
+        run: |scene| {
+            scene.keyrx_with_faults(KEYMAP);
+            scene.type_keys("+F 20 +A 50");
+            scene.fault(r#"{"point":"session","stall_ms":600000}"#);
+            scene.type_keys("+Q -Q");
+            assert_eq!(scene.ended().code(), Some(70));
+            scene.type_keys("-A -F 100");
+            scene.nothing_is_down();
+            scene.check_native("+A 50 -A");
+        },
+    },
+    Case {
+        name: "when the machine has slept, what was held is released, and keys are mapped again",
+        run: |scene| {
+            scene.keyrx_with_faults(KEYMAP);
+            scene.begin();
+            scene.type_keys("+F 20 +A 50");
+            scene.fault(r#"{"point":"sleep"}"#);
+            scene.wait_for("the system woke up");
+            scene.nothing_is_down();
+            scene.type_keys("-A -F 100");
+            scene.check("+A 50 -A 20 +F 50 -F", "+B @50 -B @70 +LShift @120 -LShift");
+        },
+    },
+];
