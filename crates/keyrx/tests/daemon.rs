@@ -475,6 +475,18 @@ fn a_session_that_hangs_for_good_makes_keyrx_end_with_a_plain_keyboard() {
 }
 
 #[test]
+fn a_session_that_panics_makes_keyrx_end_in_order() {
+    let mut it = Daemon::start("session-panic");
+    it.check("+A", "+B");
+    it.arm("session", None);
+    it.type_keys("+Q");
+    assert_eq!(it.ended().code(), Some(70));
+    let log = it.log();
+    assert!(log.iter().any(|line| line["event"] == "panic"));
+    assert_eq!(log.last().unwrap()["event"], "stopped");
+}
+
+#[test]
 fn a_control_thread_that_hangs_shows_in_health_and_keys_are_mapped() {
     let mut it = Daemon::start("control-hang");
     it.arm("control", Some(8000));

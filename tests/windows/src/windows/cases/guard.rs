@@ -38,6 +38,32 @@ pub const CASES: &[Case] = &[
         },
     },
     Case {
+        name: "a hook that was slow once is put in again, with nothing held, and keys are mapped",
+        run: |scene| {
+            scene.keyrx_with_faults(KEYMAP);
+            scene.type_keys("+F 50");
+            scene.fault(r#"{"point":"session","stall_ms":300}"#);
+            scene.type_keys("+Q -Q");
+            scene.wait_for("the hook was slow, and was put in again");
+            scene.nothing_is_down();
+            scene.type_keys("-F 100");
+            scene.check("+A 50 -A 20 +F 50 -F", "+B @50 -B @70 +LShift @120 -LShift");
+        },
+    },
+    Case {
+        name: "a panic in the hook costs the key that it came with its mapping, and leaves nothing held",
+        run: |scene| {
+            scene.keyrx_with_faults(KEYMAP);
+            scene.type_keys("+F 50");
+            scene.fault(r#"{"point":"session"}"#);
+            scene.type_keys("+A 50 -A 50");
+            scene.wait_for("an internal error; the key passed through");
+            scene.nothing_is_down();
+            scene.type_keys("-F 100");
+            scene.check("+A 50 -A 20 +F 50 -F", "+B @50 -B @70 +LShift @120 -LShift");
+        },
+    },
+    Case {
         name: "when the machine has slept, what was held is released, and keys are mapped again",
         run: |scene| {
             scene.keyrx_with_faults(KEYMAP);
