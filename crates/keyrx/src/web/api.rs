@@ -1,4 +1,4 @@
-//! What is answered to a request. Whatever touches a disk or reads a keymap is done by the thread `compile`.
+//! What is answered to a request, profiles and keymaps aside. Whatever touches a disk or reads a keymap is done by the thread `compile`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{Path as InPath, Query, State};
+use axum::extract::{Query, State};
 use axum::http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use clap::ValueEnum;
-use keyrx_config::{Diagnostic, Loaded, Severity};
+use keyrx_config::Diagnostic;
 use keyrx_engine::notation::{self, Moment};
-use keyrx_engine::{DeviceInfo, Key, Time};
+use keyrx_engine::{DeviceInfo, Time};
 use keyrx_platform::{Options, native};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -27,21 +27,19 @@ use crate::chaos::{self, Point};
 use crate::daemon::{Order, Reply};
 use crate::health::{KeymapState, Report, Status, WebState};
 use crate::logging::LogLevel;
-use crate::profiles::{Profile, ProfileError};
-use crate::simulate::{self, play};
-use crate::timestamp::Timestamp;
-use crate::{daemon, devices, explain, scenario};
+use crate::profiles::ProfileError;
+use crate::{daemon, devices, scenario};
 
 /// How long the session may take to do what it is told.
 const UNTIL_DONE: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(5);
 
 /// So many key events may be played at once, and so much later than the first.
-const MOST_EVENTS: usize = 10_000;
+pub const MOST_EVENTS: usize = 10_000;
 const MOST_INPUT: usize = 200_000;
 
-type Answer = Result<Response, Failure>;
-type Shared = State<Arc<Server>>;
+pub type Answer = Result<Response, Failure>;
+pub type Shared = State<Arc<Server>>;
 
 /// Why a request is not carried out.
 #[derive(Debug)]
@@ -53,15 +51,15 @@ pub struct Failure {
 }
 
 impl Failure {
-    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Failure {
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Failure {
         Failure { status, code, message: message.into(), diagnostics: Vec::new() }
     }
 
-    fn bad(message: impl Into<String>) -> Failure {
+    pub fn bad(message: impl Into<String>) -> Failure {
         Failure::new(StatusCode::BAD_REQUEST, "bad_request", message)
     }
 
-    fn of_keymap(diagnostics: &[Diagnostic]) -> Failure {
+    pub fn of_keymap(diagnostics: &[Diagnostic]) -> Failure {
         let status = StatusCode::UNPROCESSABLE_ENTITY;
         let mut failure =
             Failure::new(status, "keymap_rejected", "the keymap has mistakes; nothing has changed");
@@ -109,7 +107,7 @@ impl From<ProfileError> for Failure {
 }
 
 /// The body as JSON; what is missing in it is told as well.
-fn body<T: DeserializeOwned>(bytes: Result<Bytes, BytesRejection>) -> Result<T, Failure> {
+pub fn body<T: DeserializeOwned>(bytes: Result<Bytes, BytesRejection>) -> Result<T, Failure> {
     let bytes = bytes.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
             Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is too large")
@@ -122,7 +120,10 @@ fn body<T: DeserializeOwned>(bytes: Result<Bytes, BytesRejection>) -> Result<T, 
 
 impl Server {
     /// Has the thread `compile` do something, and waits for it.
-    async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    pub async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Failure> {
         let (done, is_done) = oneshot::channel();
         let job = move || {
             // A panic has been told by the time it is caught; then nothing is sent.
@@ -143,7 +144,7 @@ impl Server {
     }
 
     /// As `work`, for what may fail by a profile.
-    async fn profile_work<T: Send + 'static>(
+    pub async fn profile_work<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Server) -> Result<T, ProfileError> + Send + 'static,
     ) -> Result<T, Failure> {
@@ -178,7 +179,7 @@ impl Server {
     }
 
     /// What has come of an order that makes a keymap be read, once it is in force.
-    async fn keymap_answer(&self, order: Order) -> Answer {
+    pub async fn keymap_answer(&self, order: Order) -> Answer {
         let Reply::Keymap { offered, diagnostics } = self.order(order).await? else { return Ok(done()) };
         let Some(offered) = offered else { return Err(Failure::of_keymap(&diagnostics)) };
         self.until(|| self.daemon.metrics.keymap_in_force() >= offered).await?;
@@ -191,7 +192,7 @@ impl Server {
     }
 }
 
-fn done() -> Response {
+pub fn done() -> Response {
     Json(json!({ "success": true })).into_response()
 }
 
@@ -448,235 +449,8 @@ pub async fn session_code(State(server): Shared) -> Answer {
     Ok(Json(json!({ "code": code })).into_response())
 }
 
-// --- Profiles and keymaps --------------------------------------------------------------------------------------
-
-fn profile_as_json(profile: &Profile, active: Option<&str>) -> Value {
-    json!({
-        "name": profile.name,
-        "rhaiPath": profile.path,
-        "modifiedAt": profile.modified.map(|at| Timestamp::from(at).seconds()),
-        "isActive": active == Some(profile.name.as_str()),
-        "isOwn": profile.is_own,
-    })
-}
-
-/// `GET /api/profiles`
-pub async fn profiles(State(server): Shared) -> Answer {
-    let all = server.profile_work(|server| Ok(server.daemon.profiles.list())).await?;
-    let view = server.daemon.view();
-    let all = all.iter().map(|profile| profile_as_json(profile, view.source.profile()));
-    Ok(Json(json!({ "profiles": all.collect::<Vec<_>>() })).into_response())
-}
-
-/// `GET /api/profiles/active`
-pub async fn active_profile(State(server): Shared) -> Json<Value> {
-    Json(json!({ "active_profile": server.daemon.view().source.profile() }))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NewProfile {
-    name: String,
-    source: Option<String>,
-    /// What keyrx 1.x calls it; there is one template, the blank one.
-    template: Option<String>,
-}
-
-/// `POST /api/profiles`
-pub async fn create_profile(State(server): Shared, bytes: Result<Bytes, BytesRejection>) -> Answer {
-    let NewProfile { name, source, template } = body(bytes)?;
-    if template.is_some_and(|template| template != "blank") {
-        return Err(Failure::bad("there is one template, `blank`; or send a `source`"));
-    }
-    let create = move |server: &Server| server.daemon.profiles.create(&name, source.as_deref());
-    let profile = server.profile_work(create).await?;
-    Ok((StatusCode::CREATED, Json(profile_as_json(&profile, None))).into_response())
-}
-
-/// `DELETE /api/profiles/{name}`
-pub async fn delete_profile(State(server): Shared, InPath(name): InPath<String>) -> Answer {
-    let delete = move |server: &Server| {
-        if server.daemon.view().source.profile() == Some(name.as_str()) {
-            return Err(ProfileError::Active(name));
-        }
-        server.daemon.profiles.delete(&name)
-    };
-    server.profile_work(delete).await?;
-    Ok(done())
-}
-
-/// `POST /api/profiles/{name}/activate`
-pub async fn activate_profile(State(server): Shared, InPath(name): InPath<String>) -> Answer {
-    let find = name.clone();
-    server.profile_work(move |server| server.daemon.profiles.find(&find)).await?;
-    server.keymap_answer(Order::Activate(name)).await
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(non_snake_case, reason = "as keyrx 1.x has it")]
-struct NewName {
-    newName: String,
-}
-
-/// `POST /api/profiles/{name}/duplicate`
-pub async fn duplicate_profile(
-    State(server): Shared,
-    InPath(name): InPath<String>,
-    bytes: Result<Bytes, BytesRejection>,
-) -> Answer {
-    let NewName { newName: new } = body(bytes)?;
-    let duplicate = move |server: &Server| {
-        let source = server.daemon.profiles.read(&name)?;
-        server.daemon.profiles.create(&new, Some(&source))
-    };
-    let profile = server.profile_work(duplicate).await?;
-    Ok((StatusCode::CREATED, Json(profile_as_json(&profile, None))).into_response())
-}
-
-/// `PUT /api/profiles/{name}/rename`
-pub async fn rename_profile(
-    State(server): Shared,
-    InPath(name): InPath<String>,
-    bytes: Result<Bytes, BytesRejection>,
-) -> Answer {
-    let NewName { newName: new } = body(bytes)?;
-    let was_active = server.daemon.view().source.profile() == Some(name.as_str());
-    let profile = server.profile_work(move |server| server.daemon.profiles.rename(&name, &new)).await?;
-    if was_active {
-        return server.keymap_answer(Order::Activate(profile.name)).await;
-    }
-    Ok(Json(profile_as_json(&profile, None)).into_response())
-}
-
-/// `GET /api/profiles/{name}/config`
-pub async fn profile_config(State(server): Shared, InPath(name): InPath<String>) -> Answer {
-    let read = name.clone();
-    let source = server.profile_work(move |server| server.daemon.profiles.read(&read)).await?;
-    Ok(Json(json!({ "name": name, "source": source })).into_response())
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Config {
-    #[serde(alias = "source")]
-    config: String,
-}
-
-/// `PUT /api/profiles/{name}/config`
-pub async fn set_profile_config(
-    State(server): Shared,
-    InPath(name): InPath<String>,
-    bytes: Result<Bytes, BytesRejection>,
-) -> Answer {
-    let Config { config } = body(bytes)?;
-    let write = move |server: &Server| {
-        server.daemon.profiles.write(&name, &config)?;
-        Ok(keyrx_config::load(&server.daemon.profiles.find(&name)?.path).diagnostics)
-    };
-    let diagnostics = server.profile_work(write).await?;
-    let mut verdict = verdict(&diagnostics);
-    if let Some(fields) = verdict.as_object_mut() {
-        fields.insert("success".into(), true.into());
-    }
-    Ok(Json(verdict).into_response())
-}
-
-/// `POST /api/profiles/{name}/validate`
-pub async fn validate_profile(State(server): Shared, InPath(name): InPath<String>) -> Answer {
-    let validate = move |server: &Server| {
-        let profile = server.daemon.profiles.find(&name)?;
-        Ok(keyrx_config::load(&profile.path).diagnostics)
-    };
-    Ok(Json(verdict(&server.profile_work(validate).await?)).into_response())
-}
-
-/// Whether a keymap can be used, and what there is to say about it. `errors` is what keyrx 1.x has.
-fn verdict(diagnostics: &[Diagnostic]) -> Value {
-    let errors = diagnostics.iter().filter(|it| it.severity == Severity::Error);
-    let errors = errors.map(|it| json!({ "line": it.line, "column": it.column, "message": it.message }));
-    let errors = errors.collect::<Vec<_>>();
-    json!({ "valid": errors.is_empty(), "errors": errors, "diagnostics": diagnostics })
-}
-
-/// `GET /api/config`
-pub async fn config(State(server): Shared) -> Json<Value> {
-    let view = server.daemon.view();
-    let text = view.loaded.as_ref().and_then(|loaded| loaded.texts().into_iter().next());
-    Json(json!({ "content": text.map(|(_, text)| text).unwrap_or_default() }))
-}
-
-/// `GET /api/keymap`
-pub async fn keymap(State(server): Shared) -> Json<Value> {
-    let view = server.daemon.view();
-    let files = view.loaded.as_ref().map(|loaded| loaded.texts()).unwrap_or_default();
-    let files = files.into_iter().map(|(name, text)| json!({ "name": name, "text": text }));
-    Json(json!({
-        "path": view.source.path(),
-        "profile": view.source.profile(),
-        "state": view.state.name(),
-        "files": files.collect::<Vec<_>>(),
-        "diagnostics": *view.diagnostics,
-    }))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Source {
-    source: String,
-}
-
-/// `POST /api/check`
-pub async fn check(State(server): Shared, bytes: Result<Bytes, BytesRejection>) -> Answer {
-    let Source { source } = body(bytes)?;
-    let directory = server.daemon.profiles.directory().to_owned();
-    let read = move || keyrx_config::load_text("keymap", &source, Some(&directory)).diagnostics;
-    Ok(Json(verdict(&server.work(read).await?)).into_response())
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Play {
-    source: Option<String>,
-    profile: Option<String>,
-    events: String,
-    #[serde(default = "usual_device")]
-    device: String,
-}
-
-fn usual_device() -> String {
-    "keyboard".into()
-}
-
-/// `POST /api/simulate`
-pub async fn simulate(State(server): Shared, bytes: Result<Bytes, BytesRejection>) -> Answer {
-    let Play { source, profile, events, device } = body(bytes)?;
-    let moments = read_moments(&events, MOST_EVENTS)?;
-    let directory = server.daemon.profiles.directory().to_owned();
-    let load = move |server: &Server| match (source, profile) {
-        (Some(source), None) => Ok(Ok(keyrx_config::load_text("keymap", &source, Some(&directory)))),
-        (None, Some(profile)) => Ok(Ok(keyrx_config::load(&server.daemon.profiles.find(&profile)?.path))),
-        _ => Ok(Err(Failure::bad("either a `source` or a `profile` is needed"))),
-    };
-    let simulate = move |server: &Server| -> Result<Answer, ProfileError> {
-        Ok(load(server)?.and_then(|loaded| play_to(loaded, &device, moments)))
-    };
-    server.profile_work(simulate).await?
-}
-
-fn play_to(mut loaded: Loaded, device: &str, moments: Vec<Moment>) -> Answer {
-    let Some(keymap) = loaded.keymap.take() else { return Err(Failure::of_keymap(&loaded.diagnostics)) };
-    let info = DeviceInfo::named(device);
-    let input = moments.into_iter().map(|moment| (info.clone(), moment)).collect::<Vec<_>>();
-    let effects = play(keymap, &input).map_err(|error| {
-        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", error.to_string())
-    })?;
-    let events = simulate::as_json(&effects, device, |effect| explain::cause(effect, &loaded));
-    let text = notation::print(effects.iter().copied().map(Moment::from));
-    Ok(Json(json!({ "events": events, "effects": text, "diagnostics": loaded.diagnostics })).into_response())
-}
-
-fn read_moments(events: &str, most: usize) -> Result<Vec<Moment>, Failure> {
+/// Key events in the notation.
+pub fn read_moments(events: &str, most: usize) -> Result<Vec<Moment>, Failure> {
     let parsed = notation::parse(events, Time::ZERO);
     let (moments, _) =
         parsed.map_err(|error| Failure::bad(format!("events: {}", scenario::explain(&error))))?;
@@ -684,17 +458,6 @@ fn read_moments(events: &str, most: usize) -> Result<Vec<Moment>, Failure> {
         return Err(Failure::bad(format!("there are {} events, and {most} are possible", moments.len())));
     }
     Ok(moments)
-}
-
-/// `GET /api/vocabulary`
-pub async fn vocabulary() -> Json<Value> {
-    let keys =
-        Key::all().filter_map(|key| Some(json!({ "name": key.name()?, "spellings": key.spellings() })));
-    Json(json!({
-        "functions": keyrx_config::FUNCTIONS,
-        "settings": keyrx_config::SETTINGS,
-        "keys": keys.collect::<Vec<_>>(),
-    }))
 }
 
 // --- Simulated keyboards, and faults ---------------------------------------------------------------------------
@@ -758,7 +521,7 @@ pub async fn chaos(State(server): Shared, bytes: Result<Bytes, BytesRejection>) 
 
 impl KeymapState {
     /// For programs.
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             KeymapState::Current => "current",
             KeymapState::LastGood => "last_good",

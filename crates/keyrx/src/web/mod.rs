@@ -8,6 +8,7 @@ mod api;
 mod assets;
 mod connections;
 mod exposition;
+mod keymaps;
 mod live;
 mod openapi;
 mod routes;

@@ -19,7 +19,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post, put};
 
 use super::api::{Failure, fail};
-use super::{Server, access, api, assets, live, openapi};
+use super::{Server, access, api, assets, keymaps, live, openapi};
 use crate::profiles;
 
 /// The body of a request has at most so many bytes: a profile, in JSON.
@@ -95,22 +95,22 @@ pub const ROUTES: &[Route] = &[
     row("POST", "/api/stop", Known, "", "Ends keyrx", || post(api::stop)),
     row("GET", "/api/logs", Known, "", "The last lines of the log, from the number `after` on", || get(api::logs)),
     row("PUT", "/api/log-level", Known, r#"{"level":"debug"}"#, "What is worth a line from now on", || put(api::set_log_level)),
-    row("GET", "/api/profiles", Known, "", "All profiles", || get(api::profiles)),
-    row("POST", "/api/profiles", Known, r#"{"name":"work","source":""}"#, "Makes a profile; without a source a blank one", || post(api::create_profile)),
-    row("GET", "/api/profiles/active", Known, "", "The active profile", || get(api::active_profile)),
+    row("GET", "/api/profiles", Known, "", "All profiles", || get(keymaps::profiles)),
+    row("POST", "/api/profiles", Known, r#"{"name":"work","source":""}"#, "Makes a profile; without a source a blank one", || post(keymaps::create_profile)),
+    row("GET", "/api/profiles/active", Known, "", "The active profile", || get(keymaps::active_profile)),
     row("POST", "/api/profiles/active/reload", Known, "", "As /api/reload", || post(api::reload)),
-    row("DELETE", "/api/profiles/{name}", Known, "", "Removes a profile, unless it is active", || delete(api::delete_profile)),
-    row("POST", "/api/profiles/{name}/activate", Known, "", "Makes a profile the active one; 422 if it cannot be used", || post(api::activate_profile)),
-    row("POST", "/api/profiles/{name}/validate", Known, "", "What is wrong with a profile", || post(api::validate_profile)),
-    row("POST", "/api/profiles/{name}/duplicate", Known, r#"{"newName":"work2"}"#, "Makes another profile that says the same", || post(api::duplicate_profile)),
-    row("PUT", "/api/profiles/{name}/rename", Known, r#"{"newName":"work2"}"#, "Gives a profile another name", || put(api::rename_profile)),
-    row("GET", "/api/profiles/{name}/config", Known, "", "What a profile says", || get(api::profile_config)),
-    row("PUT", "/api/profiles/{name}/config", Known, r#"{"config":"map(\"A\", \"B\");"}"#, "Replaces what a profile says, mistakes or not, and tells them", || put(api::set_profile_config)),
-    row("GET", "/api/config", Known, "", "The text of the keymap in use", || get(api::config)),
-    row("GET", "/api/keymap", Known, "", "Where the keymap comes from, how it is, and its text", || get(api::keymap)),
-    row("POST", "/api/check", Known, SOURCE, "What is wrong with a keymap", || post(api::check)),
-    row("POST", "/api/simulate", Known, PLAY, "What comes out of a keymap, or of a `profile`, and why", || post(api::simulate)),
-    row("GET", "/api/vocabulary", Known, "", "The functions, settings and keys of the language", || get(api::vocabulary)),
+    row("DELETE", "/api/profiles/{name}", Known, "", "Removes a profile, unless it is active", || delete(keymaps::delete_profile)),
+    row("POST", "/api/profiles/{name}/activate", Known, "", "Makes a profile the active one; 422 if it cannot be used", || post(keymaps::activate_profile)),
+    row("POST", "/api/profiles/{name}/validate", Known, "", "What is wrong with a profile", || post(keymaps::validate_profile)),
+    row("POST", "/api/profiles/{name}/duplicate", Known, r#"{"newName":"work2"}"#, "Makes another profile that says the same", || post(keymaps::duplicate_profile)),
+    row("PUT", "/api/profiles/{name}/rename", Known, r#"{"newName":"work2"}"#, "Gives a profile another name", || put(keymaps::rename_profile)),
+    row("GET", "/api/profiles/{name}/config", Known, "", "What a profile says", || get(keymaps::profile_config)),
+    row("PUT", "/api/profiles/{name}/config", Known, r#"{"config":"map(\"A\", \"B\");"}"#, "Replaces what a profile says, mistakes or not, and tells them", || put(keymaps::set_profile_config)),
+    row("GET", "/api/config", Known, "", "The text of the keymap in use", || get(keymaps::config)),
+    row("GET", "/api/keymap", Known, "", "Where the keymap comes from, how it is, and its text", || get(keymaps::keymap)),
+    row("POST", "/api/check", Known, SOURCE, "What is wrong with a keymap", || post(keymaps::check)),
+    row("POST", "/api/simulate", Known, PLAY, "What comes out of a keymap, or of a `profile`, and why", || post(keymaps::simulate)),
+    row("GET", "/api/vocabulary", Known, "", "The functions, settings and keys of the language", || get(keymaps::vocabulary)),
     row("GET", "/ws", Known, "", "A WebSocket: status, metrics and, for who asks, keys as they move", || get(live::upgrade)),
     row("POST", "/api/input", Simulation, r#"{"events":"+A 50 -A","device":"simulated keyboard"}"#, "Types on a simulated keyboard, from now on", || post(api::input)),
     row("GET", "/api/output", Simulation, "", "What came out, from the effect of the number `after` on", || get(api::output)),
