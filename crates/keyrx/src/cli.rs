@@ -10,6 +10,8 @@ use crate::client::{self, Ask, AskError};
 use crate::instance::AlreadyRunning;
 use crate::paths::Directories;
 use crate::profiles::ProfileError;
+#[cfg(windows)]
+use crate::service;
 use crate::{check, demo, devices, doctor, run, selftest, simulate, supervise, test};
 
 /// How a command ends.
@@ -73,6 +75,14 @@ enum Command {
     Run(run::Run),
     /// Runs a command, such as `keyrx run`, and starts it again whenever it dies or hangs.
     Supervise(supervise::Supervise),
+    /// What the service runs in each session of a user.
+    #[cfg(windows)]
+    #[command(hide = true)]
+    Agent(run::Run),
+    /// keyrx as a service of Windows, for all users of the machine.
+    #[cfg(windows)]
+    #[command(subcommand)]
+    Service(crate::service::Service),
     /// Shows keyrx at work in this terminal: no keyboard is taken, no right is needed.
     Demo,
     /// Says what is wrong with a keymap, where, and what to do about it.
@@ -146,6 +156,11 @@ enum Command {
 
 /// Does what the command line asks for.
 pub fn main() -> Exit {
+    // First of all: the service manager waits for it.
+    #[cfg(windows)]
+    if let Some(exit) = service::dispatch_if_meant() {
+        return exit;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -157,6 +172,10 @@ pub fn main() -> Exit {
     let done = match cli.command {
         Command::Run(run) => run.run(),
         Command::Supervise(supervise) => supervise.run(),
+        #[cfg(windows)]
+        Command::Agent(run) => run.of_service().run(),
+        #[cfg(windows)]
+        Command::Service(service) => service.run(),
         Command::Demo => demo::demo(),
         Command::Check { keymap, system, json } => check::check(&keymap, system, json),
         Command::Test { paths, json } => test::test(&paths, json),

@@ -417,6 +417,7 @@ impl Control {
         self.plan.is_outdated |=
             self.daemon.view().state == KeymapState::Withheld && self.daemon.lifecycle.mode() == Mode::Normal;
         self.notify_of(&report);
+        self.notify.health(&report);
         if let Some(tray) = &mut self.tray {
             tray.show(&in_tray(&report, self.daemon.metrics.is_paused()));
         }

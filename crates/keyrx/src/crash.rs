@@ -1,10 +1,14 @@
 //! What is done when keyrx panics: it is told, with its place, and counted. Whose thread it was takes care of the rest.
 
 use std::panic::{self, PanicHookInfo};
+#[cfg(windows)]
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
 use crate::metrics::Metrics;
+#[cfg(windows)]
+use crate::timestamp::Timestamp;
 
 /// So much is told of what a panic says.
 const MOST_SAID: usize = 200;
@@ -15,6 +19,21 @@ pub fn watch(metrics: Arc<Metrics>) {
         metrics.count_panic();
         tell(info);
     }));
+}
+
+/// Leaves a dump of another process. Without one keyrx is started again just as well.
+#[cfg(windows)]
+pub fn dump(directory: &Path, process: &keyrx_platform::native::process::Process, why: &str) {
+    let name = format!("{}-{}.dmp", Timestamp::now().in_file_name(), process.id());
+    let path = directory.join(name);
+    let dumped = crate::paths::create(directory)
+        .and_then(|()| keyrx_platform::native::dump::dump(process, None, &path));
+    match dumped {
+        Ok(()) => {
+            tracing::warn!(event = "dumped", path = %path.display(), why, "a dump is at {}", path.display())
+        }
+        Err(error) => tracing::warn!(event = "not_dumped", error = %error, why, "there is no dump: {error}"),
+    }
 }
 
 fn tell(info: &PanicHookInfo<'_>) {

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::metrics::{self, Snapshot};
 use crate::recovery::{Mode, Recovery};
@@ -14,7 +14,7 @@ use crate::recovery::{Mode, Recovery};
 const LATENCIES: u64 = 100;
 
 /// How something is, from the best to the worst.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     #[default]
@@ -128,7 +128,7 @@ pub struct Report {
     pub checks: Vec<Check>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Components {
     pub web_server: Status,
     pub platform_hooks: Status,
@@ -136,7 +136,7 @@ pub struct Components {
     pub remapping_active: Status,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Figures {
     pub events_processed: u64,
     /// In microseconds.

@@ -38,6 +38,11 @@ pub enum Event {
         version: String,
         mode: String,
     },
+    /// A supervisor has started, or adopted, this process. `started`: as the system says it.
+    Child {
+        pid: u32,
+        started: u64,
+    },
     /// It was asked to end, and does: whatever happens then is no crash.
     Stopping {
         reason: String,
@@ -181,9 +186,22 @@ impl Record {
                     history.died(at, Duration::from_millis(*lived_ms));
                 }
                 Event::Forgiven { .. } => history.forgive(),
+                Event::Child { .. } => {}
             }
         }
         (history, running)
+    }
+
+    /// The process that a supervisor had last, unless it has seen its end.
+    #[cfg_attr(not(any(windows, test)), expect(dead_code, reason = "only the service of Windows adopts one"))]
+    pub fn child(&self) -> Option<(u32, u64)> {
+        self.entries.iter().filter(|entry| entry.boot == self.boot).fold(None, |child, entry| {
+            match entry.event {
+                Event::Child { pid, started } => Some((pid, started)),
+                Event::Died { .. } | Event::Stop { .. } => None,
+                _ => child,
+            }
+        })
     }
 
     fn before(&self, running: Option<Duration>) -> Before {

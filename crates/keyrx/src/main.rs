@@ -28,6 +28,8 @@ mod run;
 mod scenario;
 mod sd_notify;
 mod selftest;
+#[cfg(any(windows, test))]
+mod service;
 mod session;
 mod settings;
 mod signals;

@@ -41,6 +41,10 @@ use crate::watch::Watch;
 use crate::web::{Access, Phase, Web};
 use crate::{crash, signals};
 
+/// How long keyrx goes on without the service that has started it: that is started again within seconds.
+#[cfg(windows)]
+const WITHOUT_SERVICE: std::time::Duration = std::time::Duration::from_secs(30);
+
 /// So much may wait for the thread `compile`.
 const MOST_JOBS: usize = 4;
 
@@ -61,6 +65,9 @@ pub struct Run {
     /// Shows an icon beside the clock: how keyrx is, and a menu.
     #[arg(long, env = "KEYRX_TRAY", hide_env = true)]
     tray: bool,
+    /// Whether the service has started it.
+    #[arg(skip)]
+    is_of_service: bool,
     #[command(flatten)]
     directories: Directories,
     #[command(flatten)]
@@ -98,6 +105,12 @@ enum Drive {
 }
 
 impl Run {
+    /// As the service runs it: it ends when there is no service any more.
+    #[cfg(windows)]
+    pub fn of_service(self) -> Run {
+        Run { is_of_service: true, ..self }
+    }
+
     pub fn run(self) -> Result<Exit> {
         if !self.platform.is_here() {
             eprintln!("keyrx: --platform {:?} is another system than this one", self.platform);
@@ -106,6 +119,8 @@ impl Run {
         let paths = Paths::of(&self.directories);
         let settings = match Settings::read(&self.said, paths.settings()) {
             Ok(settings) => settings,
+            // Nobody sees what it says: it goes into the log, when there is one.
+            Err(_) if self.is_of_service => self.said.settings(),
             Err(mistakes) => {
                 eprintln!("keyrx: {mistakes}");
                 return Ok(Exit::BadInput);
@@ -213,6 +228,13 @@ impl Run {
         let mut threads = Threads::default();
         let tell = causes.clone();
         signals::watch(&mut threads, move |signal| drop(tell.send(Cause::Signal(signal))))?;
+        let notify = Notify::from_environment();
+        let tell = causes.clone();
+        #[cfg(windows)]
+        let patience = self.is_of_service.then_some(WITHOUT_SERVICE);
+        #[cfg(not(windows))]
+        let patience = None;
+        notify.obey(&mut threads, patience, move |signal| drop(tell.send(Cause::Signal(signal))))?;
         let wake = jobs.clone();
         let wake = move || {
             let _ = wake.try_send(Box::new(|| {}));
@@ -243,7 +265,7 @@ impl Run {
             watch,
             said: self.said,
             store,
-            notify: Notify::from_environment(),
+            notify,
             memory: Memory::new(saved.clone(), start.state, &metrics),
             plan: Plan::new(),
             tray: None,

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 #[cfg_attr(windows, path = "windows.rs")]
 mod system;
 
+#[cfg(windows)]
+pub use system::machine_dir;
 pub use system::{create, private, session};
 
 /// The directories that a command may be told to use instead of the usual ones.
@@ -48,6 +50,12 @@ impl Paths {
         Paths { configs, state: directories.state_dir.as_ref().map_or_else(usual, absolute) }
     }
 
+    /// Those of the service, which is nobody's.
+    #[cfg(windows)]
+    pub fn machine() -> Paths {
+        Paths { configs: vec![system::machine_dir()], state: system::machine_dir() }
+    }
+
     /// The directories of settings and profiles, the most important first.
     pub fn configs(&self) -> &[PathBuf] {
         &self.configs
@@ -73,6 +81,12 @@ impl Paths {
     /// When `who` began and ended.
     pub fn lifecycle(&self, who: &str) -> PathBuf {
         self.state.join(format!("{who}{}.lifecycle", session()))
+    }
+
+    /// What is known of crashes.
+    #[cfg_attr(not(windows), expect(dead_code, reason = "not yet"))]
+    pub fn crashes(&self) -> PathBuf {
+        self.state.join("crashes")
     }
 
     pub fn log(&self) -> PathBuf {

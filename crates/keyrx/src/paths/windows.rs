@@ -21,6 +21,11 @@ pub fn state_dir(variable: Variable<'_>) -> PathBuf {
     directory(variable, "LOCALAPPDATA").unwrap_or_else(|| machine(variable)).join("keyrx")
 }
 
+/// What all users have: administrators write it, everybody reads it.
+pub fn machine_dir() -> PathBuf {
+    machine(&|name| std::env::var_os(name)).join("keyrx")
+}
+
 /// Makes a directory. It belongs to those whom its parent belongs to.
 pub fn create(path: &Path) -> io::Result<()> {
     std::fs::create_dir_all(path)

@@ -201,7 +201,11 @@ pub fn done() -> Response {
 /// `GET /health`
 pub async fn health(State(server): Shared, headers: HeaderMap) -> Response {
     chaos::strike(Point::Request);
-    let report = server.health();
+    health_response(&server.health(), &headers)
+}
+
+/// How it is, in the form that is asked for.
+pub fn health_response(report: &Report, headers: &HeaderMap) -> Response {
     let status = match report.status {
         Status::Healthy | Status::Degraded => StatusCode::OK,
         Status::Unhealthy => StatusCode::SERVICE_UNAVAILABLE,
@@ -211,7 +215,7 @@ pub async fn health(State(server): Shared, headers: HeaderMap) -> Response {
         return (status, [(CONTENT_TYPE, "application/health+json")], report.in_ietf_form().to_string())
             .into_response();
     }
-    (status, Json(&*report)).into_response()
+    (status, Json(report)).into_response()
 }
 
 /// `GET /livez`

@@ -30,7 +30,9 @@ use crate::instance::PidFile;
 use crate::tap::Records;
 pub use access::{Access, read_token};
 
-use connections::Connections;
+#[cfg(windows)]
+pub use api::health_response;
+pub use connections::Connections;
 use live::Live;
 
 /// So many ports are tried, one after the other.
@@ -196,7 +198,7 @@ impl Web {
 }
 
 /// Listens on both loopback addresses, or on the one where there is no IPv6.
-fn listen(port: u16) -> io::Result<Vec<TcpListener>> {
+pub fn listen(port: u16) -> io::Result<Vec<TcpListener>> {
     let first = bind(IpAddr::V4(Ipv4Addr::LOCALHOST), port)?;
     let port = first.local_addr()?.port();
     match bind(IpAddr::V6(Ipv6Addr::LOCALHOST), port) {
