@@ -207,6 +207,11 @@ pub fn main() -> Exit {
             client::tell(error);
             return error.exit();
         }
+        #[cfg(windows)]
+        if let Some(refused) = error.downcast_ref::<service::Refused>() {
+            eprintln!("keyrx: {refused}");
+            return refused.exit();
+        }
         eprintln!("keyrx: {error:#}");
         if error.is::<ProfileError>() {
             return Exit::BadInput;

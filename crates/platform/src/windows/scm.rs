@@ -5,6 +5,7 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::null;
 use std::sync::OnceLock;
 
 use windows_sys::Win32::Foundation::{
@@ -13,11 +14,13 @@ use windows_sys::Win32::Foundation::{
 use windows_sys::Win32::System::LibraryLoader::{LOAD_LIBRARY_SEARCH_SYSTEM32, SetDefaultDllDirectories};
 use windows_sys::Win32::System::RemoteDesktop::WTSSESSION_NOTIFICATION;
 use windows_sys::Win32::System::Services::{
-    RegisterServiceCtrlHandlerExW, SERVICE_ACCEPT_POWEREVENT, SERVICE_ACCEPT_PRESHUTDOWN,
-    SERVICE_ACCEPT_SESSIONCHANGE, SERVICE_ACCEPT_STOP, SERVICE_CONTROL_INTERROGATE,
-    SERVICE_CONTROL_POWEREVENT, SERVICE_CONTROL_PRESHUTDOWN, SERVICE_CONTROL_SESSIONCHANGE,
-    SERVICE_CONTROL_SHUTDOWN, SERVICE_CONTROL_STOP, SERVICE_RUNNING, SERVICE_START_PENDING, SERVICE_STATUS,
-    SERVICE_STATUS_HANDLE, SERVICE_STOP_PENDING, SERVICE_STOPPED, SERVICE_TABLE_ENTRYW,
+    ChangeServiceConfig2W, CloseServiceHandle, OpenSCManagerW, OpenServiceW, RegisterServiceCtrlHandlerExW,
+    SC_HANDLE, SC_MANAGER_CONNECT, SERVICE_ACCEPT_POWEREVENT, SERVICE_ACCEPT_PRESHUTDOWN,
+    SERVICE_ACCEPT_SESSIONCHANGE, SERVICE_ACCEPT_STOP, SERVICE_CHANGE_CONFIG,
+    SERVICE_CONFIG_REQUIRED_PRIVILEGES_INFO, SERVICE_CONTROL_INTERROGATE, SERVICE_CONTROL_POWEREVENT,
+    SERVICE_CONTROL_PRESHUTDOWN, SERVICE_CONTROL_SESSIONCHANGE, SERVICE_CONTROL_SHUTDOWN,
+    SERVICE_CONTROL_STOP, SERVICE_REQUIRED_PRIVILEGES_INFOW, SERVICE_RUNNING, SERVICE_START_PENDING,
+    SERVICE_STATUS, SERVICE_STATUS_HANDLE, SERVICE_STOP_PENDING, SERVICE_STOPPED, SERVICE_TABLE_ENTRYW,
     SERVICE_WIN32_OWN_PROCESS, SetServiceStatus, StartServiceCtrlDispatcherW,
 };
 use windows_sys::Win32::UI::WindowsAndMessaging::{
@@ -241,6 +244,39 @@ impl Reporter {
         // SAFETY: the handle is the manager's; the structure lives as long as the call.
         let done = unsafe { SetServiceStatus(self.0, &status) };
         if done == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+}
+
+/// Has a service run with these privileges alone.
+pub fn require_privileges(name: &str, privileges: &[&str]) -> io::Result<()> {
+    let name = name.encode_utf16().chain([0]).collect::<Vec<u16>>();
+    let mut list =
+        privileges.iter().flat_map(|it| it.encode_utf16().chain([0])).chain([0]).collect::<Vec<u16>>();
+    // SAFETY: this machine, and the services that are there.
+    let manager = Handle::new(unsafe { OpenSCManagerW(null(), null(), SC_MANAGER_CONNECT) })?;
+    // SAFETY: the manager is open; the name ends with a zero.
+    let service = Handle::new(unsafe { OpenServiceW(manager.0, name.as_ptr(), SERVICE_CHANGE_CONFIG) })?;
+    let wanted = SERVICE_REQUIRED_PRIVILEGES_INFOW { pmszRequiredPrivileges: list.as_mut_ptr() };
+    // SAFETY: the service is open; the structure is the one of this class, and its list ends with two zeros.
+    let done = unsafe {
+        ChangeServiceConfig2W(service.0, SERVICE_CONFIG_REQUIRED_PRIVILEGES_INFO, (&raw const wanted).cast())
+    };
+    if done == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Something of the manager's that is open.
+struct Handle(SC_HANDLE);
+
+impl Handle {
+    fn new(handle: SC_HANDLE) -> io::Result<Handle> {
+        if handle.is_null() { Err(io::Error::last_os_error()) } else { Ok(Handle(handle)) }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        // SAFETY: the handle is ours, and no longer used.
+        unsafe { CloseServiceHandle(self.0) };
     }
 }
 
