@@ -130,6 +130,11 @@ impl Scene {
         Some((port, fs::read_to_string(state.join("token")).ok()?.trim().to_owned()))
     }
 
+    /// The program of keyrx.
+    pub fn keyrx_path(&self) -> &Path {
+        &self.program
+    }
+
     /// Has something go wrong in keyrx: where, and how, as JSON.
     pub fn fault(&mut self, fault: &str) {
         let (port, token) = self.place().expect("keyrx serves");
@@ -228,6 +233,22 @@ impl Scene {
     }
 
     // Typing and watching.
+
+    /// Types A until the window gets B instead, which keyrx makes of it.
+    pub fn until_mapped(&mut self, limit: Duration) {
+        let maps = |scene: &mut Scene| {
+            scene.begin();
+            scene.type_keys("+A 2 -A");
+            let begin = now();
+            let mut keys = Vec::new();
+            while now() - begin < ms(100) && keys.len() < 2 {
+                scene.watch(ms(1));
+                keys = scene.seen_by(Source::Window).records.iter().map(Record::key).collect();
+            }
+            keys == [Key::B, Key::B]
+        };
+        self.wait(limit, "A to come out as B", maps);
+    }
 
     /// Sets the time to zero and forgets what was seen.
     pub fn begin(&mut self) {

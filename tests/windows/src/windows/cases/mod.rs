@@ -10,6 +10,7 @@ mod modifiers;
 mod others;
 mod regressions;
 mod reload;
+mod service;
 mod tray;
 
 use std::any::Any;
@@ -45,6 +46,7 @@ fn all() -> impl Iterator<Item = &'static Case> {
         regressions::CASES,
         commands::CASES,
         tray::CASES,
+        service::CASES,
     ];
     groups.into_iter().flatten()
 }
