@@ -26,6 +26,7 @@ use windows_sys::Win32::UI::WindowsAndMessaging::{
     WINEVENT_OUTOFCONTEXT, WM_IME_CONTROL,
 };
 
+use super::desktop::Ours;
 use super::{pump, waker::Waker};
 use crate::Focus;
 use crate::live::{Kind, Live};
@@ -58,7 +59,9 @@ impl Follower {
         let (end, ended) = channel();
         let (poked, must_end) = (poke.clone(), is_ending.clone());
         let live = Live::new(Kind::Thread);
+        let desktop = Ours::here();
         thread::Builder::new().name("focus".into()).spawn(move || {
+            desktop.enter();
             follow(&tell, &news, &poked, &must_end);
             drop((tell, news, poked, live)); // before anybody may count what is left
             // Whoever waited may have given up.

@@ -17,6 +17,7 @@ use windows_sys::Win32::UI::Input::KeyboardAndMouse::{
 use windows_sys::Win32::UI::WindowsAndMessaging::{XBUTTON1, XBUTTON2};
 
 use super::chaos::Chaos;
+use super::desktop::Ours;
 use super::keycodes;
 use super::output::{Act, BATCH, Inlet, Shared};
 use super::priority;
@@ -69,7 +70,9 @@ impl Sender {
             *running = Some((shared.clone(), stamp));
         }
         let live = Live::new(Kind::Thread);
+        let desktop = Ours::here();
         let body = move || {
+            desktop.enter();
             priority::raise_this_thread();
             let mut send = |acts: &[Act]| {
                 chaos.stall();
@@ -93,7 +96,7 @@ impl Sender {
                 thread::park();
             }
             inlet.release_all(&mut send);
-            drop(live); // before anybody may count what is left
+            drop((live, news)); // before anybody may count what is left
             // Whoever waited may have given up.
             let _ = end.send(());
         };
