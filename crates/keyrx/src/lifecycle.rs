@@ -193,7 +193,7 @@ impl Record {
     }
 
     /// The process that a supervisor had last, unless it has seen its end.
-    #[cfg_attr(not(any(windows, test)), expect(dead_code, reason = "only the service of Windows adopts one"))]
+    #[cfg_attr(not(windows), allow(dead_code, reason = "only the service of Windows adopts one"))]
     pub fn child(&self) -> Option<(u32, u64)> {
         self.entries.iter().filter(|entry| entry.boot == self.boot).fold(None, |child, entry| {
             match entry.event {
@@ -247,13 +247,19 @@ fn parse(bytes: &[u8]) -> impl Iterator<Item = Entry> {
     entries.into_iter().skip(too_many)
 }
 
-fn random() -> u64 {
+/// Not to be guessed by chance; it is no secret.
+pub fn random() -> u64 {
     RandomState::new().hash_one("keyrx")
 }
 
 /// This run, for all its threads.
 #[derive(Debug)]
-pub struct Lifecycle(Guarded<Run>);
+pub struct Lifecycle {
+    run: Guarded<Run>,
+    before: Before,
+    /// The process of the run before.
+    pid_before: Option<u32>,
+}
 
 #[derive(Debug)]
 struct Run {
@@ -267,6 +273,10 @@ impl Lifecycle {
         let now = boot::age();
         let mut record = Record::open(path);
         let (mut history, before) = decide(&record, now);
+        let pid_before = record.entries.iter().rev().find_map(|entry| match entry.event {
+            Event::Start { pid, .. } => Some(pid),
+            _ => None,
+        });
         let told = std::env::var(MODE).ok().and_then(|text| Mode::parse(&text, now));
         history.heed(told.unwrap_or_default(), now);
         let mode = history.mode(now);
@@ -275,12 +285,17 @@ impl Lifecycle {
         let start = Event::Start { run, pid: std::process::id(), version, mode: mode.to_string() };
         record.add(now, start);
         tell(before, mode, history.recent_deaths(now));
-        Lifecycle(Guarded::new(Run { record, history }, |_| {}))
+        Lifecycle { run: Guarded::new(Run { record, history }, |_| {}), before, pid_before }
+    }
+
+    /// The process of the run before this one, if that has ended without a word; `Some(None)`: it is not known.
+    pub fn crashed_before(&self) -> Option<Option<u32>> {
+        (self.before == Before::Crashed).then_some(self.pid_before)
     }
 
     /// How much keyrx may do by now.
     pub fn mode(&self) -> Mode {
-        self.0.with(|run| run.history.mode(boot::age()))
+        self.run.with(|run| run.history.mode(boot::age()))
     }
 
     /// How much is left of a rest.
@@ -294,7 +309,7 @@ impl Lifecycle {
     /// How keyrx recovers, for its health.
     pub fn recovery(&self) -> Recovery {
         let now = boot::age();
-        self.0.with(|run| Recovery {
+        self.run.with(|run| Recovery {
             mode: run.history.mode(now),
             recent_crashes: run.history.recent_deaths(now),
         })
@@ -302,7 +317,7 @@ impl Lifecycle {
 
     /// Leaves safe mode or a rest, because there is something new to try. Whether there was one.
     pub fn forgive(&self, reason: &str) -> bool {
-        self.0.with(|run| {
+        self.run.with(|run| {
             if run.history.mode(boot::age()) == Mode::Normal {
                 return false;
             }
@@ -323,7 +338,7 @@ impl Lifecycle {
     }
 
     fn add(&self, event: Event) {
-        self.0.with(|run| run.record.add(boot::age(), event));
+        self.run.with(|run| run.record.add(boot::age(), event));
     }
 }
 

@@ -61,7 +61,7 @@ pub struct Settings {
     /// Where the web server is tried first; 0: at any port.
     pub port: u16,
     /// Where the service tells how it is; 0: nowhere.
-    #[cfg_attr(not(windows), expect(dead_code, reason = "only Windows has the service"))]
+    #[cfg_attr(not(windows), allow(dead_code, reason = "only Windows has the service"))]
     pub health_port: u16,
     pub platform: Options,
 }

@@ -84,7 +84,6 @@ impl Paths {
     }
 
     /// What is known of crashes.
-    #[cfg_attr(not(windows), expect(dead_code, reason = "not yet"))]
     pub fn crashes(&self) -> PathBuf {
         self.state.join("crashes")
     }

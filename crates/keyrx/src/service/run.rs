@@ -6,8 +6,9 @@
 //! and `supervisor.rs` decide; here it is done.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -26,15 +27,16 @@ use super::states::{self, States};
 use super::web::{Board, Web};
 use super::{INSTANCE, NAME};
 use crate::cli::Exit;
-use crate::crash;
+use crate::crash::{self, Crashes};
 use crate::instance::Instance;
-use crate::lifecycle::{self, Lifecycle, MODE, Record};
+use crate::lifecycle::{self, Lifecycle, MODE, Record, random};
 use crate::logging::Logging;
 use crate::metrics::Metrics;
 use crate::paths::{self, Paths};
 use crate::sd_notify::{self, Admitted, Heard, Message, SOCKET, SUPERVISOR_PID, Server, WATCHDOG};
 use crate::settings::{Said as Settled, Settings};
 use crate::signals::{self, Signal};
+use crate::state;
 use crate::supervisor::{Action, Event, How, Limits, Supervisor};
 use crate::threads::Threads;
 
@@ -215,19 +217,22 @@ fn serve(
     let metrics = Arc::new(Metrics::new());
     let log = paths.state_dir().join("service.log");
     let logging = Logging::start(settings.log_level, settings.log_format, Some(&log), metrics.clone())?;
-    crash::watch(metrics);
+    crash::watch(metrics, Some(Crashes::new(paths.crashes())));
     if let Some(mistakes) = mistakes {
         tracing::error!(event = "settings_rejected", "{mistakes}\nthe usual settings hold");
     }
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(event = "service_started", version, pid = std::process::id(), "keyrx service {version}");
     let lifecycle = Lifecycle::begin(Some(paths.state_dir().join("service.lifecycle")));
+    if let Some(pid) = lifecycle.crashed_before() {
+        crash::died_before(pid);
+    }
     line.step(states::Event::Tick);
 
     let tell = causes.clone();
-    let name = format!("keyrx-{}", std::process::id());
-    let server = Server::open(&mut threads, name, move |heard| drop(tell.send(Cause::Heard(heard))))
-        .context("the pipe cannot be made")?;
+    let place = paths.state_dir().join("service.pipe");
+    let hear = move |heard| drop(tell.send(Cause::Heard(heard)));
+    let server = open_pipe(&mut threads, &place, hear).context("the pipe cannot be made")?;
     line.step(states::Event::Tick);
     let board = Arc::new(Board::new());
     Web::start(&mut threads, board.clone(), settings.health_port)?;
@@ -253,6 +258,26 @@ fn serve(
     lifecycle.stopped(0);
     drop(logging);
     Ok(())
+}
+
+/// The pipe of the service before, so that those who look for it find it. If somebody else has made one of that name
+/// meanwhile, it is a new one, which only those know who are started from now on.
+fn open_pipe(
+    threads: &mut Threads,
+    place: &Path,
+    hear: impl Fn(Heard) + Clone + Send + Sync + 'static,
+) -> io::Result<Server> {
+    let known = fs::read_to_string(place).ok();
+    let is_name =
+        |name: &&str| name.len() <= 64 && name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-');
+    let known = known.as_deref().map(str::trim).filter(is_name).filter(|name| !name.is_empty());
+    if let Some(server) = known.and_then(|name| Server::open(threads, name.into(), hear.clone()).ok()) {
+        return Ok(server);
+    }
+    let name = format!("keyrx-{:016x}{:016x}", random(), random());
+    // Without it a service after this one finds nobody, and starts anew.
+    let _ = state::replace(place, None, name.as_bytes());
+    Server::open(threads, name, hear)
 }
 
 struct Service {
@@ -625,20 +650,17 @@ impl Service {
 
     /// Writes down what a keyrx that hangs is at. It takes a while, and nobody waits for it.
     fn dump(&mut self, session: u32) {
-        let Some(process) = self.keyrxes.get(&session).and_then(|keyrx| keyrx.process.as_ref()) else {
-            return;
-        };
-        let (tell, directory) = (self.causes.clone(), self.paths.crashes());
-        let begun = process.try_clone().and_then(|process| {
-            self.threads.start(
-                "dump",
-                || {},
-                move |_| {
-                    crash::dump(&directory, &process, "hung");
-                    let _ = tell.send(Cause::Dumped(session));
-                },
-            )
-        });
+        let keyrx = self.keyrxes.get(&session);
+        let Some(pid) = keyrx.and_then(|keyrx| keyrx.process.as_ref()).map(Process::id) else { return };
+        let (tell, crashes) = (self.causes.clone(), Crashes::new(self.paths.crashes()));
+        let begun = self.threads.start(
+            "dump",
+            || {},
+            move |_| {
+                crash::hung(&crashes, pid);
+                let _ = tell.send(Cause::Dumped(session));
+            },
+        );
         if begun.is_err() {
             let _ = self.causes.send(Cause::Dumped(session));
         }

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 /// While something is pending, the manager hears that it goes on so often.
+#[cfg(windows)]
 pub const TICK: Duration = Duration::from_millis(500);
 
 /// Within so much the manager is told of the next step, or gives the service up.

@@ -1,16 +1,14 @@
 //! What passes between supervisor and command: the words of systemd's protocol, and orders, through a pipe.
 
 use std::io;
-use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use keyrx_platform::lock::Guarded;
-use keyrx_platform::native::process::Process;
 
 use super::{Cause, HEARTBEAT};
-use crate::crash;
+use crate::crash::{self, Crashes};
 use crate::paths::Paths;
 use crate::sd_notify::{
     Admitted, Heard, Message, SOCKET, SUPERVISOR_PID, Server, WATCHDOG, WATCHDOG_PID, order,
@@ -28,7 +26,7 @@ pub struct Wire {
     /// Who is connected. All that matters is whether it is the command.
     connected: Arc<Guarded<Vec<Admitted>>>,
     /// Where dumps go.
-    crashes: PathBuf,
+    crashes: Crashes,
 }
 
 impl Wire {
@@ -52,7 +50,7 @@ impl Wire {
         };
         let name = format!("keyrx-supervise-{}", std::process::id());
         let server = Server::open(threads, name, hear)?;
-        Ok(Wire { name: server.name, connected, crashes: paths.crashes() })
+        Ok(Wire { name: server.name, connected, crashes: Crashes::new(paths.crashes()) })
     }
 
     /// To be called when the command has ended.
@@ -76,9 +74,7 @@ impl Wire {
 
     /// Writes down what it is at.
     pub fn dump(&self, child: &Child) {
-        if let Ok(process) = Process::of(child) {
-            crash::dump(&self.crashes, &process, "hung");
-        }
+        crash::hung(&self.crashes, child.id());
     }
 
     /// A command that is no keyrx has only heard what its console says.

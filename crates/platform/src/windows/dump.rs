@@ -8,7 +8,8 @@ use std::ptr::{null, null_mut};
 
 use windows_sys::Win32::System::Diagnostics::Debug::{
     EXCEPTION_POINTERS, MINIDUMP_EXCEPTION_INFORMATION, MiniDumpNormal, MiniDumpWithThreadInfo,
-    MiniDumpWithUnloadedModules, MiniDumpWriteDump,
+    MiniDumpWithUnloadedModules, MiniDumpWriteDump, SEM_FAILCRITICALERRORS, SEM_NOGPFAULTERRORBOX,
+    SetErrorMode,
 };
 
 use super::process::Process;
@@ -52,6 +53,12 @@ pub fn dump(process: &Process, exception: Option<Exception>, path: &Path) -> io:
         return Err(error);
     }
     fs::rename(&unfinished, path)
+}
+
+/// For a process of which the only work is to write a dump: if that goes wrong, it ends, and no window tells of it.
+pub fn let_no_window_open() {
+    // SAFETY: no condition.
+    unsafe { SetErrorMode(SEM_FAILCRITICALERRORS | SEM_NOGPFAULTERRORBOX) };
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod devices;
 pub mod dump;
 pub mod event_log;
 mod examination;
+pub mod exception;
 mod figures;
 mod focus;
 pub mod folders;

@@ -9,10 +9,15 @@ use std::ptr::null;
 use std::time::Duration;
 
 use keyrx_platform::native::process::Process as Watched;
+use windows_sys::Win32::Foundation::CloseHandle;
+use windows_sys::Win32::System::Diagnostics::ToolHelp::{
+    CreateToolhelp32Snapshot, TH32CS_SNAPTHREAD, THREADENTRY32, Thread32First, Thread32Next,
+};
 use windows_sys::Win32::System::Services::{
     CloseServiceHandle, OpenSCManagerW, OpenServiceW, QueryServiceStatusEx, SC_MANAGER_CONNECT,
     SC_STATUS_PROCESS_INFO, SERVICE_QUERY_STATUS, SERVICE_START, SERVICE_STATUS_PROCESS, StartServiceW,
 };
+use windows_sys::Win32::System::Threading::{OpenThread, SuspendThread, THREAD_SUSPEND_RESUME};
 use windows_sys::w;
 
 use super::process::{Process, Says};
@@ -35,8 +40,11 @@ impl Service {
     /// Everything is as on a machine that has never had it, but for the settings, and a keymap for all users.
     pub fn new(scene: &Scene) -> Service {
         for place in [machine(), user()] {
-            if place.exists() {
-                fs::remove_dir_all(&place).unwrap();
+            let begin = now();
+            // Of a case that has failed somebody may still be there.
+            while place.exists() && fs::remove_dir_all(&place).is_err() {
+                assert!(now() - begin < ms(8000), "{} is in use", place.display());
+                std::thread::sleep(ms(100));
             }
         }
         let program = scene.home().join("keyrx.exe");
@@ -163,6 +171,32 @@ impl Drop for Service {
             }
         }
     }
+}
+
+/// Has a process hang, with all its threads.
+pub fn freeze(pid: u32) {
+    let mut count = 0;
+    // SAFETY: no condition.
+    let snapshot = unsafe { CreateToolhelp32Snapshot(TH32CS_SNAPTHREAD, 0) };
+    let mut entry = THREADENTRY32 { dwSize: size_of::<THREADENTRY32>() as u32, ..THREADENTRY32::default() };
+    // SAFETY: the snapshot is open; the entry says its size.
+    let mut is_there = unsafe { Thread32First(snapshot, &mut entry) };
+    while is_there != 0 {
+        if entry.th32OwnerProcessID == pid {
+            // SAFETY: no condition.
+            let thread = unsafe { OpenThread(THREAD_SUSPEND_RESUME, 0, entry.th32ThreadID) };
+            // SAFETY: one that could not be opened fails.
+            unsafe {
+                count += u32::from(SuspendThread(thread) != u32::MAX);
+                CloseHandle(thread);
+            }
+        }
+        // SAFETY: as above.
+        is_there = unsafe { Thread32Next(snapshot, &mut entry) };
+    }
+    // SAFETY: it was opened above and is used no more.
+    unsafe { CloseHandle(snapshot) };
+    assert!(count > 5, "only {count} threads of {pid} hang");
 }
 
 /// What all users of the machine have.

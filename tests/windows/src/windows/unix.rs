@@ -12,19 +12,10 @@ pub fn is_below() -> bool {
 
 /// Presses Ctrl+C for the process in whose command line these words stand.
 pub fn interrupt(words: &str) {
-    signal("-INT", words);
-}
-
-/// Stops the process in whose command line these words stand where it is: it hangs, with all its threads.
-pub fn freeze(words: &str) {
-    signal("-STOP", words);
-}
-
-fn signal(signal: &str, words: &str) {
     let process = find(words).unwrap_or_else(|| panic!("no process with {words:?} on the Linux below"));
-    let kill = ["/wait", "/unix", "/bin/kill", signal, &process];
+    let kill = ["/wait", "/unix", "/bin/kill", "-INT", &process];
     let status = Command::new(r"C:\windows\system32\start.exe").args(kill).status().unwrap();
-    assert!(status.success(), "kill {signal} {process}: {status}");
+    assert!(status.success(), "kill -INT {process}: {status}");
 }
 
 fn find(words: &str) -> Option<String> {

@@ -9,7 +9,6 @@ use super::Case;
 use crate::windows::scene::Scene;
 use crate::windows::service::{self, Service, machine};
 use crate::windows::time::{ms, now};
-use crate::windows::unix;
 
 pub const CASES: &[Case] = &[
     Case {
@@ -116,19 +115,17 @@ pub const CASES: &[Case] = &[
             service.until_mapped(scene);
             let hung = service.keyrx();
             let begin = now();
-            unix::freeze(&format!("{} agent", service.program.display()));
+            service::freeze(hung.id());
             // What is typed while the system waits for a hook comes late: it is not typed before there is a new one.
             scene.wait(ms(10_000), "the hung keyrx to be ended", |_| hung.exit_code().is_some());
             scene.until_mapped(ms(5000));
             let took = now() - begin;
             println!("       mapped again after {} ms", took.as_millis());
             assert!(took < ms(5000), "{}", service.log());
-            assert_eq!(
-                service.logged("\"hung\"").len() + service.logged("no sign of life").len(),
-                2,
-                "{}",
-                service.log()
-            );
+            let reports = fs::read_dir(machine().join("crashes")).unwrap().map(|entry| entry.unwrap().path());
+            let report = reports.into_iter().find(|path| path.to_string_lossy().ends_with("hung.json"));
+            let report = fs::read_to_string(report.expect("there is a report")).unwrap();
+            assert!(report.contains(&format!("\"pid\": {}", hung.id())), "{report}");
         },
     },
     Case {
@@ -143,7 +140,12 @@ pub const CASES: &[Case] = &[
                 scene.check("+A 50 -A", "+B @50 -B");
             }
             service.start_in_console();
-            service.until_health(scene, r#""status":"healthy""#);
+            // All is well but for what has happened.
+            let health = service.until_health(scene, r#""remapping_active":"healthy""#);
+            assert!(
+                health.contains("1 crashes of the service") && !health.contains("crashes of keyrx"),
+                "{health}"
+            );
             scene.check("+A 50 -A", "+B @50 -B");
             assert_eq!((keyrx.exit_code(), service.keyrx().id()), (None, keyrx.id()), "it is the same keyrx");
             assert_eq!(service.logged("\"adopted\"").len(), 1, "{}", service.log());
@@ -170,7 +172,7 @@ pub const CASES: &[Case] = &[
             service.start_in_console();
             let adopted = |_: &mut Scene| !service.logged("\"adopted\"").is_empty();
             scene.wait(ms(10_000), "keyrx to be adopted", adopted);
-            service.until_health(scene, r#""status":"healthy""#);
+            service.until_health(scene, r#""remapping_active":"healthy""#);
             scene.check("+A 50 -A", "+B @50 -B");
             assert_eq!((keyrx.exit_code(), service.keyrx().id()), (None, keyrx.id()));
         },
@@ -202,7 +204,7 @@ pub const CASES: &[Case] = &[
                     pid.is_some_and(|pid| is_running(pid))
                 });
                 let keyrx = keyrx_platform::native::process::Process::open(pid.unwrap()).unwrap();
-                keyrx.terminate(1).unwrap();
+                keyrx.terminate(0xC000_0005).unwrap(); // as an access to memory that is not there does
                 keyrx.wait();
                 let deaths = service.logged("\"keyrx_restarted\"").len();
                 scene.wait(ms(5000), "the death to be seen", |_| {
@@ -211,6 +213,7 @@ pub const CASES: &[Case] = &[
             }
             let health = service.until_health(scene, "safe mode");
             assert!(health.contains(r#""status":"degraded""#), "{health}");
+            scene.wait(ms(10_000), "the keyrx in safe mode", |_| service.logged("\"launched\"").len() == 6);
             // The waits before each start, as its record has them: in 0, 250, 500, 1000, 2000 ms, a fifth more or less.
             let record = fs::read_to_string(machine().join("session-1.lifecycle")).unwrap();
             let at = |what: &str| {
@@ -283,8 +286,7 @@ pub const CASES: &[Case] = &[
             let mut service = Service::new(scene);
             service.start_in_console();
             service.until_mapped(scene);
-            let line = service.logged("\"service_started\"").pop().unwrap();
-            let name = format!("keyrx-{}", number(&line, "\"pid\":").unwrap());
+            let name = fs::read_to_string(machine().join("service.pipe")).unwrap();
             for bytes in [&b"\x08\0\0\0\x01READY=1"[..], &[0xff; 4096], b""] {
                 let foreign = keyrx_platform::native::pipe::Connection::connect(&name).unwrap();
                 let _ = foreign.write_all(bytes, ms(1000));
