@@ -90,6 +90,9 @@ pub struct Record {
     entries: VecDeque<Entry>,
     /// The last event did not come to the disk.
     fails: bool,
+    /// What was there could not be read, and was set aside.
+    #[cfg_attr(not(windows), allow(dead_code, reason = "only the service of Windows tells of it"))]
+    was_damaged: bool,
 }
 
 impl Record {
@@ -119,6 +122,7 @@ impl Record {
         }
         if record.entries.is_empty() && !bytes.is_empty() {
             state::set_aside(path, path);
+            record.was_damaged = true;
         }
         record
     }
@@ -147,6 +151,11 @@ impl Record {
                 path.display()
             );
         }
+    }
+
+    #[cfg(windows)]
+    pub fn was_damaged(&self) -> bool {
+        self.was_damaged
     }
 
     pub fn fails(&self) -> bool {
@@ -291,6 +300,11 @@ impl Lifecycle {
     /// The process of the run before this one, if that has ended without a word; `Some(None)`: it is not known.
     pub fn crashed_before(&self) -> Option<Option<u32>> {
         (self.before == Before::Crashed).then_some(self.pid_before)
+    }
+
+    #[cfg(windows)]
+    pub fn was_damaged(&self) -> bool {
+        self.run.with(|run| run.record.was_damaged())
     }
 
     /// How much keyrx may do by now.

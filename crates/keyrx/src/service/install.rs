@@ -14,6 +14,7 @@ use windows_service::service::{
 };
 use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
 
+use super::events::{Entry, Events};
 use super::steps::{self, Step};
 use super::{NAME, SOURCE};
 use crate::cli::Exit;
@@ -187,6 +188,7 @@ pub fn install(is_strict: bool) -> Result<Exit> {
     for warning in warnings {
         eprintln!("keyrx: this system refuses {warning}");
     }
+    Events::open().tell(&Entry::Installed { program: program.display().to_string() });
     match before {
         None => {
             println!("the service is installed; it starts with the system, or now by `keyrx service start`")
@@ -245,6 +247,7 @@ pub fn uninstall(is_purge: bool) -> Result<Exit> {
                 Err(error) => return Err(refused(error)),
             }
             drop(service);
+            Events::open().tell(&Entry::Uninstalled);
             println!("the service is uninstalled");
             if !within(
                 UNTIL_FORGOTTEN,

@@ -1,6 +1,8 @@
 //! keyrx as a service of Windows.
 
 #[cfg(any(windows, test))]
+mod events;
+#[cfg(any(windows, test))]
 mod health;
 #[cfg(windows)]
 mod install;

@@ -21,6 +21,7 @@ use keyrx_platform::native::process::{Identity, Process};
 use keyrx_platform::native::scm::{self, Control, Dispatched, PowerChange, Reporter, SessionEvent};
 use keyrx_platform::native::sessions as system;
 
+use super::events::{Entry, Events};
 use super::health::{self, Evidence, Keyrx, Said};
 use super::sessions::{self, Change, Sessions};
 use super::states::{self, States};
@@ -28,16 +29,18 @@ use super::web::{Board, Web};
 use super::{INSTANCE, NAME};
 use crate::cli::Exit;
 use crate::crash::{self, Crashes};
-use crate::instance::Instance;
+use crate::health::Status;
+use crate::instance::{AlreadyRunning, Instance};
 use crate::lifecycle::{self, Lifecycle, MODE, Record, random};
 use crate::logging::Logging;
 use crate::metrics::Metrics;
 use crate::paths::{self, Paths};
-use crate::sd_notify::{self, Admitted, Heard, Message, SOCKET, SUPERVISOR_PID, Server, WATCHDOG};
+use crate::recovery::Mode;
+use crate::sd_notify::{self, Admitted, Heard, Message, News, SOCKET, SUPERVISOR_PID, Server, WATCHDOG};
 use crate::settings::{Said as Settled, Settings};
 use crate::signals::{self, Signal};
 use crate::state;
-use crate::supervisor::{Action, Event, How, Limits, Supervisor};
+use crate::supervisor::{Action, Event, How, Limits, Report, Supervisor};
 use crate::threads::Threads;
 
 /// How long a keyrx that makes progress may be silent.
@@ -116,6 +119,11 @@ fn as_service() {
     match done {
         Ok(()) => line.step(states::Event::Done),
         Err(error) => {
+            let events = Events::open();
+            match error.downcast_ref::<AlreadyRunning>() {
+                Some(who) => events.tell(&Entry::AlreadyRunning { who: who.to_string() }),
+                None => events.tell(&Entry::CannotRun { reason: format!("{error:#}") }),
+            }
             tracing::error!(
                 event = "service_failed",
                 error = format!("{error:#}"),
@@ -223,9 +231,16 @@ fn serve(
     }
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(event = "service_started", version, pid = std::process::id(), "keyrx service {version}");
+    let events = Arc::new(Events::open());
+    events.tell(&Entry::Started { version: version.into(), pid: std::process::id() });
     let lifecycle = Lifecycle::begin(Some(paths.state_dir().join("service.lifecycle")));
+    if lifecycle.was_damaged() {
+        let file = paths.state_dir().join("service.lifecycle");
+        events.tell(&Entry::Damaged { file: file.display().to_string() });
+    }
     if let Some(pid) = lifecycle.crashed_before() {
         crash::died_before(pid);
+        events.tell(&Entry::CrashedBefore);
     }
     line.step(states::Event::Tick);
 
@@ -235,7 +250,7 @@ fn serve(
     let server = open_pipe(&mut threads, &place, hear).context("the pipe cannot be made")?;
     line.step(states::Event::Tick);
     let board = Arc::new(Board::new());
-    Web::start(&mut threads, board.clone(), settings.health_port)?;
+    Web::start(&mut threads, board.clone(), events.clone(), settings.health_port)?;
     let mut service = Service {
         program: std::env::current_exe().context("it is not known where keyrx is")?,
         paths,
@@ -246,6 +261,7 @@ fn serve(
         keyrxes: BTreeMap::new(),
         look_at: Duration::ZERO,
         is_stopping: false,
+        events: events.clone(),
         board,
         own_crashes: lifecycle.recovery().recent_crashes,
     };
@@ -255,6 +271,7 @@ fn serve(
     drop(service);
     instance.clean_up();
     tracing::info!(event = "service_stopped", "the service has stopped");
+    events.tell(&Entry::Stopped { reason: "it was asked to".into() });
     lifecycle.stopped(0);
     drop(logging);
     Ok(())
@@ -292,6 +309,7 @@ struct Service {
     /// When all sessions are looked at.
     look_at: Duration,
     is_stopping: bool,
+    events: Arc<Events>,
     board: Arc<Board>,
     own_crashes: usize,
 }
@@ -302,6 +320,8 @@ struct Supervised {
     record: Record,
     process: Option<Process>,
     connection: Option<Arc<Connection>>,
+    /// What it said of its health when that was told last, whatever has become of it since.
+    reported: Option<Box<Said>>,
     /// What it said last of its health.
     said: Option<Box<Said>>,
     /// Since when there is nothing new.
@@ -426,7 +446,11 @@ impl Service {
 
     /// Begins to keep a keyrx in a session. One that is there from before is adopted.
     fn begin(&mut self, session: u32) {
-        let record = Record::open(Some(self.paths.state_dir().join(format!("session-{session}.lifecycle"))));
+        let path = self.paths.state_dir().join(format!("session-{session}.lifecycle"));
+        let record = Record::open(Some(path.clone()));
+        if record.was_damaged() {
+            self.events.tell(&Entry::Damaged { file: path.display().to_string() });
+        }
         let limits = Limits { ready: Some(READY), heartbeat: HEARTBEAT, stop: STOP, dump: DUMP };
         let child = record.child();
         let keyrx = Supervised {
@@ -434,6 +458,7 @@ impl Service {
             record,
             process: None,
             connection: None,
+            reported: None,
             said: None,
             since: boot::age(),
             ended: None,
@@ -498,9 +523,22 @@ impl Service {
                         if let Some(keyrx) = self.keyrxes.get_mut(&session)
                             && let Ok(said) = serde_json::from_str(&report)
                         {
+                            let entries = changes(session, keyrx.reported.as_deref(), &said);
+                            entries.iter().for_each(|entry| self.events.tell(entry));
+                            let said = Box::new(said);
+                            keyrx.reported = Some(said.clone());
                             keyrx.said = Some(said);
                             keyrx.since = boot::age();
                         }
+                    }
+                    Message::News(News::KeymapApplied(keymap)) => {
+                        self.events.tell(&Entry::KeymapApplied { session, keymap });
+                    }
+                    Message::News(News::KeymapRejected(reason)) => {
+                        self.events.tell(&Entry::KeymapRejected { session, reason });
+                    }
+                    Message::News(News::HookReinstalled(times)) => {
+                        self.events.tell(&Entry::HookReinstalled { session, times });
                     }
                     Message::Reloading | Message::Status(_) | Message::Ended => {}
                 }
@@ -512,8 +550,13 @@ impl Service {
                     keyrx.connection = None;
                 }
             }
-            Heard::Refused(pid, why) => refused(pid, &why),
+            Heard::Refused(pid, why) => self.refuse(pid, &why),
         }
+    }
+
+    fn refuse(&self, pid: u32, why: &str) {
+        tracing::warn!(event = "client_refused", pid, "the process {pid} is not let into the pipe: {why}");
+        self.events.tell(&Entry::ClientRefused { pid, reason: why.to_owned() });
     }
 
     fn session_of(&self, pid: u32) -> Option<u32> {
@@ -526,18 +569,18 @@ impl Service {
         let Identity { pid, session, .. } = process;
         let Some(keyrx) = self.keyrxes.get(&session) else {
             connection.close();
-            return refused(pid, &format!("there is nothing to do in session {session}"));
+            return self.refuse(pid, &format!("there is nothing to do in session {session}"));
         };
         if keyrx.process.as_ref().is_none_or(|known| known.id() != pid) {
             if keyrx.supervisor.has_child() {
                 connection.close();
-                return refused(pid, &format!("session {session} has another keyrx"));
+                return self.refuse(pid, &format!("session {session} has another keyrx"));
             }
             match Process::open(pid) {
                 Ok(process) => self.adopt(session, process),
                 Err(error) => {
                     connection.close();
-                    return refused(pid, &error.to_string());
+                    return self.refuse(pid, &error.to_string());
                 }
             }
         }
@@ -572,6 +615,7 @@ impl Service {
                             return;
                         }
                         Err(error) => {
+                            self.events.tell(&Entry::NotStarted { session, reason: error.to_string() });
                             tracing::error!(event = "not_launched", session, error = %error, "session {session}: keyrx cannot be started: {error}");
                             events.push(Event::Exited(How::NotStarted));
                         }
@@ -585,7 +629,7 @@ impl Service {
         }
     }
 
-    fn launch(&mut self, session: u32, mode: crate::recovery::Mode) -> io::Result<()> {
+    fn launch(&mut self, session: u32, mode: Mode) -> io::Result<()> {
         let variables = [
             (SOCKET, self.pipe.clone()),
             (SUPERVISOR_PID, std::process::id().to_string()),
@@ -597,6 +641,7 @@ impl Service {
         let pid = launched.process.id();
         for warning in launched.warnings {
             tracing::warn!(event = "launched_with_less", session, "session {session}: {warning}");
+            self.events.tell(&Entry::LessRights { session, what: warning });
         }
         tracing::info!(event = "launched", session, pid, mode = %mode, "session {session}: keyrx is started (process {pid})");
         if let Some(keyrx) = self.keyrxes.get_mut(&session) {
@@ -624,6 +669,7 @@ impl Service {
             Action::Report(report) => {
                 keyrx.since = now;
                 keyrx.said = None;
+                tell_report(&self.events, session, &report);
                 let text = crate::supervise::text(&report);
                 tracing::warn!(event = "keyrx_restarted", session, "session {session}: {text}");
             }
@@ -642,6 +688,7 @@ impl Service {
                 );
                 keyrx.said = None;
                 keyrx.since = now;
+                self.events.tell(&Entry::Ended { session, reason: why.clone() });
                 keyrx.ended = Some(why);
                 keyrx.retry_at = (is_tried_again && !self.is_stopping).then(|| now.saturating_add(LOOK));
             }
@@ -693,6 +740,46 @@ impl Service {
     }
 }
 
-fn refused(pid: u32, why: &str) {
-    tracing::warn!(event = "client_refused", pid, "the process {pid} is not let into the pipe: {why}");
+/// What has become of a keyrx, for the Event Log.
+fn tell_report(events: &Events, session: u32, report: &Report) {
+    let seconds = |time: Duration| format!("{:.2}", time.as_secs_f64());
+    match report {
+        Report::Died { how, deaths, wait, mode, .. } => {
+            let how = match how {
+                How::Code(code) => format!("code {code}"),
+                How::Signal(_) => "ended by the service".to_owned(),
+                How::NotStarted => "not even started".to_owned(),
+            };
+            events.tell(&Entry::Died { session, how, wait: seconds(*wait), deaths: *deaths });
+            match mode {
+                Mode::Normal => {}
+                Mode::Safe => events.tell(&Entry::SafeMode { session }),
+                Mode::Rest { .. } => events.tell(&Entry::Rest { session }),
+            }
+        }
+        Report::Hung(silence) => events.tell(&Entry::Hung { session, silence: seconds(*silence) }),
+        Report::StopTooLong(_) => {}
+    }
+}
+
+/// What there is to be told when a keyrx says how it is.
+fn changes(session: u32, before: Option<&Said>, now: &Said) -> Vec<Entry> {
+    let slow = |said: &Said| {
+        said.checks.iter().find(|check| check.name == "latency").map(|check| check.reason.clone())
+    };
+    let mut entries = Vec::new();
+    if now.status != before.map_or(Status::Healthy, |before| before.status) {
+        entries.push(match now.status {
+            Status::Healthy => Entry::Recovered { session },
+            status => {
+                let reasons = now.checks.iter().map(|check| format!("{}: {}", check.name, check.reason));
+                let reasons = reasons.collect::<Vec<_>>().join("; ");
+                Entry::Degraded { session, status: status.to_string(), reasons }
+            }
+        });
+    }
+    if let Some(reason) = slow(now).filter(|_| before.is_none_or(|before| slow(before).is_none())) {
+        entries.push(Entry::Slow { session, reason });
+    }
+    entries
 }

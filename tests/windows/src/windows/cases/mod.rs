@@ -2,6 +2,7 @@
 
 mod burst;
 mod commands;
+mod event_log;
 mod faults;
 mod guard;
 mod harness;
@@ -46,6 +47,7 @@ fn all() -> impl Iterator<Item = &'static Case> {
         regressions::CASES,
         commands::CASES,
         tray::CASES,
+        event_log::CASES,
         service::CASES,
     ];
     groups.into_iter().flatten()
