@@ -12,7 +12,7 @@ use crate::paths::Directories;
 use crate::profiles::ProfileError;
 #[cfg(windows)]
 use crate::service;
-use crate::{check, crashes, demo, devices, doctor, run, selftest, simulate, supervise, test};
+use crate::{check, demo, devices, doctor, run, selftest, simulate, supervise, test};
 
 /// How a command ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,9 +135,6 @@ enum Command {
     Reload(Ask),
     /// Ends the running keyrx.
     Stop(Ask),
-    /// What is known of crashes of keyrx.
-    #[command(subcommand)]
-    Crashes(crashes::Command),
     /// Profiles: keymaps by name.
     Profile(client::Profile),
     /// Opens the page of the running keyrx.
@@ -192,7 +189,6 @@ pub fn main() -> Exit {
         Command::Resume(ask) => ask.set_paused(false),
         Command::Reload(ask) => ask.reload(),
         Command::Stop(ask) => ask.stop(),
-        Command::Crashes(crashes) => crashes.run(),
         Command::Profile(profile) => profile.run(),
         Command::Ui(ui) => ui.run(),
         Command::Selftest { directories, json } => selftest::selftest(&directories, json),

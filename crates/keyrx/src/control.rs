@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use keyrx_config::{Loaded, Severity};
 use keyrx_engine::Keymap;
-use keyrx_platform::Interruption;
 use keyrx_platform::native::{self, Tray, boot};
 use keyrx_platform::tray::{self, Choice, Look};
 use tokio::sync::{oneshot, watch};
@@ -24,7 +23,7 @@ use crate::metrics::{Latency, Metrics};
 use crate::paths::Paths;
 use crate::recovery::Mode;
 use crate::rehearsal;
-use crate::sd_notify::{News, Notify};
+use crate::sd_notify::Notify;
 use crate::session::Command;
 use crate::settings::{Said, Settings};
 use crate::signals::Signal;
@@ -106,8 +105,6 @@ pub struct Memory {
     health: Vec<(&'static str, Status)>,
     /// The latest reading of the latency; the one before it is in the view.
     latest: Arc<Latency>,
-    /// Keymaps taken and rejected, and hooks lost, when that was told last.
-    news: (u64, u64, u64),
     /// How many keymaps the session was offered.
     offered: u64,
     /// When there had been how many events of keys: a reading for each look of the last minute.
@@ -124,7 +121,6 @@ impl Memory {
             is_ready: false,
             health: Vec::new(),
             latest: Arc::new(metrics.snapshot().latency),
-            news: (0, 0, 0),
             offered: 0,
             counted: VecDeque::new(),
         }
@@ -422,7 +418,6 @@ impl Control {
             self.daemon.view().state == KeymapState::Withheld && self.daemon.lifecycle.mode() == Mode::Normal;
         self.notify_of(&report);
         self.notify.health(&report);
-        self.tell_news();
         if let Some(tray) = &mut self.tray {
             tray.show(&in_tray(&report, self.daemon.metrics.is_paused()));
         }
@@ -439,27 +434,6 @@ impl Control {
             |check: &Check| matches!(check.name, "session" | "engine") && check.status == Status::Unhealthy;
         if !report.checks.iter().any(is_stuck) {
             self.notify.watchdog();
-        }
-    }
-
-    /// Tells what has come since the last look to whoever writes it down for people.
-    fn tell_news(&mut self) {
-        let all = self.daemon.metrics.snapshot();
-        let lost = Interruption::HookLost as usize;
-        let lost = all.interruptions.get(lost).copied().unwrap_or_default();
-        let now = (all.keymaps_loaded, all.keymaps_rejected, lost);
-        let before = std::mem::replace(&mut self.memory.news, now);
-        let view = self.daemon.view();
-        let keymap = || view.source.path().display().to_string();
-        if now.0 != before.0 {
-            self.notify.news(&News::KeymapApplied(keymap()));
-        }
-        if now.1 != before.1 {
-            // Everybody may read it: where the mistake is, and no word of the keymap.
-            self.notify.news(&News::KeymapRejected(view.mistake().unwrap_or_else(keymap)));
-        }
-        if now.2 != before.2 {
-            self.notify.news(&News::HookReinstalled(now.2));
         }
     }
 

@@ -59,7 +59,7 @@ pub struct View {
 
 impl View {
     /// Where the first mistake of the keymap is, for everybody: that is no word of what is in it.
-    pub fn mistake(&self) -> Option<String> {
+    fn mistake(&self) -> Option<String> {
         let mut mistakes = self.diagnostics.iter().filter(|it| it.severity == Severity::Error);
         let first = mistakes.next()?;
         let file = Path::new(&first.file).file_name().unwrap_or_default().to_string_lossy();

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::crash;
 use crate::daemon::Desk;
 use crate::metrics::Metrics;
 use crate::threads::{Stop, Threads};
@@ -95,8 +94,6 @@ fn watch(metrics: &Metrics, desk: &Desk, stop: &Stop) {
             }
             Verdict::Back => tracing::warn!(event = "stall_over", "keys are mapped again"),
             Verdict::End => {
-                desk.let_go();
-                crash::stalled();
                 let error = "keys were held up for 2 s; keyrx ends, to be started again";
                 end(desk, STALLED, error);
             }

@@ -90,9 +90,6 @@ pub struct Record {
     entries: VecDeque<Entry>,
     /// The last event did not come to the disk.
     fails: bool,
-    /// What was there could not be read, and was set aside.
-    #[cfg_attr(not(windows), allow(dead_code, reason = "only the service of Windows tells of it"))]
-    was_damaged: bool,
 }
 
 impl Record {
@@ -122,7 +119,6 @@ impl Record {
         }
         if record.entries.is_empty() && !bytes.is_empty() {
             state::set_aside(path, path);
-            record.was_damaged = true;
         }
         record
     }
@@ -151,11 +147,6 @@ impl Record {
                 path.display()
             );
         }
-    }
-
-    #[cfg(windows)]
-    pub fn was_damaged(&self) -> bool {
-        self.was_damaged
     }
 
     pub fn fails(&self) -> bool {
@@ -263,12 +254,7 @@ pub fn random() -> u64 {
 
 /// This run, for all its threads.
 #[derive(Debug)]
-pub struct Lifecycle {
-    run: Guarded<Run>,
-    before: Before,
-    /// The process of the run before.
-    pid_before: Option<u32>,
-}
+pub struct Lifecycle(Guarded<Run>);
 
 #[derive(Debug)]
 struct Run {
@@ -282,10 +268,6 @@ impl Lifecycle {
         let now = boot::age();
         let mut record = Record::open(path);
         let (mut history, before) = decide(&record, now);
-        let pid_before = record.entries.iter().rev().find_map(|entry| match entry.event {
-            Event::Start { pid, .. } => Some(pid),
-            _ => None,
-        });
         let told = std::env::var(MODE).ok().and_then(|text| Mode::parse(&text, now));
         history.heed(told.unwrap_or_default(), now);
         let mode = history.mode(now);
@@ -294,22 +276,12 @@ impl Lifecycle {
         let start = Event::Start { run, pid: std::process::id(), version, mode: mode.to_string() };
         record.add(now, start);
         tell(before, mode, history.recent_deaths(now));
-        Lifecycle { run: Guarded::new(Run { record, history }, |_| {}), before, pid_before }
-    }
-
-    /// The process of the run before this one, if that has ended without a word; `Some(None)`: it is not known.
-    pub fn crashed_before(&self) -> Option<Option<u32>> {
-        (self.before == Before::Crashed).then_some(self.pid_before)
-    }
-
-    #[cfg(windows)]
-    pub fn was_damaged(&self) -> bool {
-        self.run.with(|run| run.record.was_damaged())
+        Lifecycle(Guarded::new(Run { record, history }, |_| {}))
     }
 
     /// How much keyrx may do by now.
     pub fn mode(&self) -> Mode {
-        self.run.with(|run| run.history.mode(boot::age()))
+        self.0.with(|run| run.history.mode(boot::age()))
     }
 
     /// How much is left of a rest.
@@ -323,7 +295,7 @@ impl Lifecycle {
     /// How keyrx recovers, for its health.
     pub fn recovery(&self) -> Recovery {
         let now = boot::age();
-        self.run.with(|run| Recovery {
+        self.0.with(|run| Recovery {
             mode: run.history.mode(now),
             recent_crashes: run.history.recent_deaths(now),
         })
@@ -331,7 +303,7 @@ impl Lifecycle {
 
     /// Leaves safe mode or a rest, because there is something new to try. Whether there was one.
     pub fn forgive(&self, reason: &str) -> bool {
-        self.run.with(|run| {
+        self.0.with(|run| {
             if run.history.mode(boot::age()) == Mode::Normal {
                 return false;
             }
@@ -352,7 +324,7 @@ impl Lifecycle {
     }
 
     fn add(&self, event: Event) {
-        self.run.with(|run| run.record.add(boot::age(), event));
+        self.0.with(|run| run.record.add(boot::age(), event));
     }
 }
 

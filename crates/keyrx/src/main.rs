@@ -8,7 +8,6 @@ mod cli;
 mod client;
 mod control;
 mod crash;
-mod crashes;
 mod daemon;
 mod demo;
 mod devices;

@@ -21,7 +21,6 @@ use tokio::sync::watch as phases;
 use crate::chaos::{self, Point};
 use crate::cli::Exit;
 use crate::control::{self, Cause, Control, Job, Memory, Plan};
-use crate::crash::{self, Crashes};
 use crate::daemon::{self, Daemon, Desk, KeymapSource, View};
 use crate::guard::Guard;
 use crate::health::{KeymapState, WebState};
@@ -35,7 +34,7 @@ use crate::recovery::Mode;
 use crate::sd_notify::Notify;
 use crate::session::Session;
 use crate::settings::{Said, Settings};
-use crate::signals;
+use crate::{crash, signals};
 use crate::state::{State, Store};
 use crate::tap::{self, Keyboards, Tap};
 use crate::threads::Threads;
@@ -143,7 +142,7 @@ impl Run {
         let log_file = state_dir.is_ok().then(|| paths.log());
         let logging =
             Logging::start(settings.log_level, settings.log_format, log_file.as_deref(), metrics.clone())?;
-        crash::watch(metrics.clone(), state_dir.is_ok().then(|| Crashes::new(paths.crashes())));
+        crash::watch(metrics.clone());
         tracing::info!(
             event = "started",
             version = env!("CARGO_PKG_VERSION"),
@@ -162,9 +161,6 @@ impl Run {
             );
         }
         let lifecycle = Arc::new(Lifecycle::begin(state_dir.is_ok().then(|| paths.lifecycle("run"))));
-        if let Some(pid) = lifecycle.crashed_before() {
-            crash::died_before(pid);
-        }
         let store = state_dir.is_ok().then(|| Store::new(paths.state()));
         let saved = store.as_ref().map(Store::load).unwrap_or_default();
 

@@ -83,11 +83,6 @@ impl Paths {
         self.state.join(format!("{who}{}.lifecycle", session()))
     }
 
-    /// What is known of crashes.
-    pub fn crashes(&self) -> PathBuf {
-        self.state.join("crashes")
-    }
-
     pub fn log(&self) -> PathBuf {
         self.state.join("keyrx.log")
     }

@@ -81,19 +81,6 @@ impl Notify {
         }
     }
 
-    /// Something has happened that people may want to know.
-    pub fn news(&self, news: &News) {
-        if self.socket.is_some() && system::WANTS_HEALTH {
-            self.send(&match news {
-                News::KeymapApplied(keymap) => {
-                    format!("X_KEYRX_KEYMAP={}", keymap.replace(['\n', '\r'], " "))
-                }
-                News::KeymapRejected(why) => format!("X_KEYRX_REJECTED={}", why.replace(['\n', '\r'], " ")),
-                News::HookReinstalled(times) => format!("X_KEYRX_HOOK={times}"),
-            });
-        }
-    }
-
     /// The start, or a reload, is over.
     pub fn ready(&self) {
         self.send("READY=1");
@@ -144,17 +131,6 @@ impl Notify {
     }
 }
 
-/// What people may want to know, where somebody writes it down for them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum News {
-    /// This keymap is in use.
-    KeymapApplied(String),
-    /// A keymap cannot be used: where, and why.
-    KeymapRejected(String),
-    /// The keyboard hook was lost, so many times by now.
-    HookReinstalled(u64),
-}
-
 /// What a supervisor is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -166,7 +142,6 @@ pub enum Message {
     Forgiven,
     /// How it is, as `/health` says it.
     Health(String),
-    News(News),
     /// The supervisor's own word: the process has ended, and all that it said has been heard.
     Ended,
 }
@@ -181,11 +156,6 @@ impl Message {
             ("WATCHDOG", "1") => Some(Message::Watchdog),
             ("X_KEYRX_FORGIVEN", "1") => Some(Message::Forgiven),
             ("X_KEYRX_ENDED", "1") => Some(Message::Ended),
-            ("X_KEYRX_KEYMAP", keymap) => Some(Message::News(News::KeymapApplied(keymap.into()))),
-            ("X_KEYRX_REJECTED", why) => Some(Message::News(News::KeymapRejected(why.into()))),
-            ("X_KEYRX_HOOK", times) => {
-                times.parse().ok().map(|times| Message::News(News::HookReinstalled(times)))
-            }
             ("X_KEYRX_HEALTH", report) => Some(Message::Health(report.into())),
             ("STATUS", text) => Some(Message::Status(text.into())),
             _ => None,

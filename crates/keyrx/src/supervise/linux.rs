@@ -79,7 +79,7 @@ fn cause(message: &Message) -> Option<Cause> {
         Message::Stopping => Some(Cause::Said(Event::Stopping)),
         Message::Forgiven => Some(Cause::Said(Event::Forgiven)),
         Message::Ended => Some(Cause::Ended),
-        Message::Reloading | Message::Status(_) | Message::Health(_) | Message::News(_) => None,
+        Message::Reloading | Message::Status(_) | Message::Health(_) => None,
     }
 }
 

@@ -91,7 +91,7 @@ fn event(message: &Message) -> Option<Event> {
         Message::Ready | Message::Watchdog => Some(Event::Alive),
         Message::Stopping => Some(Event::Stopping),
         Message::Forgiven => Some(Event::Forgiven),
-        Message::Reloading | Message::Status(_) | Message::Health(_) | Message::News(_) | Message::Ended => {
+        Message::Reloading | Message::Status(_) | Message::Health(_) | Message::Ended => {
             None
         }
     }

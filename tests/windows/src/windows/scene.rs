@@ -130,11 +130,6 @@ impl Scene {
         Some((port, fs::read_to_string(state.join("token")).ok()?.trim().to_owned()))
     }
 
-    /// The program of keyrx.
-    pub fn keyrx_path(&self) -> &Path {
-        &self.program
-    }
-
     /// Has something go wrong in keyrx: where, and how, as JSON.
     pub fn fault(&mut self, fault: &str) {
         let (port, token) = self.place().expect("keyrx serves");

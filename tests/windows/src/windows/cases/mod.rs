@@ -2,7 +2,6 @@
 
 mod burst;
 mod commands;
-mod event_log;
 mod faults;
 mod guard;
 mod harness;
@@ -47,7 +46,6 @@ fn all() -> impl Iterator<Item = &'static Case> {
         regressions::CASES,
         commands::CASES,
         tray::CASES,
-        event_log::CASES,
         service::CASES,
     ];
     groups.into_iter().flatten()
