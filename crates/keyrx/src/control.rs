@@ -541,7 +541,13 @@ pub fn accept(path: &Path, loaded: &mut Loaded, metrics: &Metrics) -> Option<Key
     let path = path.display().to_string();
     match &loaded.keymap {
         Some(_) => tracing::info!(event = "keymap_loaded", path, "keymap loaded: {path}"),
-        None => tracing::error!(event = "keymap_rejected", path, "keymap rejected: {path}"),
+        None => {
+            let mistake = loaded.diagnostics.iter().find(|it| it.severity == Severity::Error);
+            let code = mistake.map(|mistake| mistake.code).unwrap_or_default();
+            let place =
+                mistake.map(|mistake| format!("{}:{}", mistake.file, mistake.line)).unwrap_or_default();
+            tracing::error!(event = "keymap_rejected", path, code, place, "keymap rejected: {path}");
+        }
     }
     loaded.keymap.take()
 }

@@ -88,6 +88,7 @@ fn watch(metrics: &Metrics, desk: &Desk, stop: &Stop) {
                 desk.let_go();
                 tracing::error!(
                     event = "stalled",
+                    for_ms = UNTIL_LET_GO.as_millis() as u64,
                     "keys were held up for {} ms; the keyboards are plain ones until that is over",
                     UNTIL_LET_GO.as_millis()
                 );

@@ -12,6 +12,7 @@ mod daemon;
 mod demo;
 mod devices;
 mod doctor;
+mod event_log;
 mod explain;
 mod guard;
 mod health;

@@ -13,6 +13,7 @@ mod correlator;
 mod desk;
 mod desktop;
 mod devices;
+pub mod event_log;
 mod examination;
 mod figures;
 mod focus;
