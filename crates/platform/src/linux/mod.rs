@@ -7,6 +7,7 @@
 mod bits;
 pub mod boot;
 mod devices;
+pub mod dump;
 pub mod event_log;
 mod examination;
 mod figures;

@@ -13,6 +13,7 @@ mod correlator;
 mod desk;
 mod desktop;
 mod devices;
+pub mod dump;
 pub mod event_log;
 mod examination;
 mod figures;
@@ -31,6 +32,7 @@ mod send_input;
 mod timer;
 mod tray;
 mod waker;
+pub mod wer;
 mod window;
 mod witness;
 
