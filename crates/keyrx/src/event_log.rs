@@ -20,13 +20,7 @@ const PAUSE: Duration = Duration::from_secs(60);
 
 /// Something that people should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    not(windows),
-    allow(
-        dead_code,
-        reason = "what only the service of Windows has to tell is a part of the whole nevertheless"
-    )
-)]
+#[allow(dead_code, reason = "only the service of Windows has something to tell of each")]
 pub enum Entry {
     Started {
         version: String,
@@ -135,7 +129,9 @@ impl Entry {
             "started" => Entry::Started { version: text("version"), pid: number("pid") as u32 },
             "stopping" => Entry::Stopped { reason: text("reason") },
             "keymap_loaded" => Entry::KeymapApplied { name: file_name(&text("path")) },
-            "keymap_rejected" => Entry::KeymapRejected { place: text("place"), message: text("code") },
+            "keymap_rejected" => {
+                Entry::KeymapRejected { place: file_name(&text("place")), message: text("code") }
+            }
             "health_changed" => match text("status").as_str() {
                 "healthy" => Entry::Recovered,
                 "degraded" => Entry::Degraded { reasons: text("reasons") },
