@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::crash;
 use crate::daemon::Desk;
 use crate::metrics::Metrics;
 use crate::threads::{Stop, Threads};
@@ -109,6 +110,9 @@ fn watch(metrics: &Metrics, desk: &Desk, stop: &Stop) {
 
 fn end(desk: &Desk, code: i32, error: &str) {
     desk.let_go();
+    if code == STALLED {
+        crash::stalled(error);
+    }
     tracing::error!(event = "gave_up", exit_code = code, "{error}");
     thread::sleep(UNTIL_LOGGED);
     #[expect(clippy::disallowed_methods, reason = "nothing else can end it, and every key is released")]

@@ -8,6 +8,7 @@ mod cli;
 mod client;
 mod control;
 mod crash;
+mod crashes;
 mod daemon;
 mod demo;
 mod devices;

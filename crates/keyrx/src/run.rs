@@ -127,7 +127,7 @@ impl Run {
         let log_file = state_dir.is_ok().then(|| paths.log());
         let logging =
             Logging::start(settings.log_level, settings.log_format, log_file.as_deref(), metrics.clone())?;
-        crash::watch(metrics.clone());
+        crash::watch(metrics.clone(), state_dir.is_ok().then(|| paths.crashes()));
         tracing::info!(
             event = "started",
             version = env!("CARGO_PKG_VERSION"),
@@ -162,6 +162,8 @@ impl Run {
                 (Drive::Native(waker.clone()), Desk::Native(waker))
             }
         };
+
+        crash::begin(&lifecycle, &desk);
 
         // Whatever they tell, the control thread is gone when keyrx ends.
         let tell = causes.clone();

@@ -21,6 +21,11 @@ pub fn state_dir(variable: Variable<'_>) -> PathBuf {
     directory(variable, "LOCALAPPDATA").unwrap_or_else(|| machine(variable)).join("keyrx")
 }
 
+/// Where the service keeps that.
+pub fn machine_state(variable: Variable<'_>) -> PathBuf {
+    machine(variable).join("keyrx")
+}
+
 /// Makes a directory. It belongs to those whom its parent belongs to.
 pub fn create(path: &Path) -> io::Result<()> {
     std::fs::create_dir_all(path)
