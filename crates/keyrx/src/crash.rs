@@ -34,6 +34,9 @@ const WITHIN: Duration = Duration::from_secs(60);
 const UNTIL_DUMPED: Duration = Duration::from_secs(1);
 const UNTIL_DUMPED_AT_LAST: Duration = Duration::from_secs(3);
 
+/// How long the report may take to the disk.
+const UNTIL_WRITTEN: Duration = Duration::from_millis(500);
+
 static RECORDER: OnceLock<Recorder> = OnceLock::new();
 
 /// What is needed to make a report, wherever it goes wrong.
@@ -41,10 +44,18 @@ struct Recorder {
     metrics: Arc<Metrics>,
     /// Where reports go, if anything can be written.
     directory: Option<PathBuf>,
-    /// Which run this is, and how much it may do.
-    run: OnceLock<(String, String)>,
+    run: OnceLock<Run>,
     is_writing: AtomicBool,
     limit: Guarded<Limit>,
+}
+
+/// What is known once the run has begun.
+struct Run {
+    /// Which one this is, and how much it may do.
+    name: String,
+    mode: String,
+    /// How long a dump may take, where a test says it.
+    dump_wait: Option<Duration>,
 }
 
 /// Tells of panics in the log from now on, and keeps reports in a directory.
@@ -64,9 +75,10 @@ pub fn watch(metrics: Arc<Metrics>, directory: Option<PathBuf>) {
 
 /// The run has begun: keeps what is to be kept of the one before, and watches for exceptions. When there is one, the
 /// keyboards are let go.
-pub fn begin(lifecycle: &Lifecycle, desk: &Desk) {
+pub fn begin(lifecycle: &Lifecycle, desk: &Desk, dump_wait: Option<Duration>) {
     let Some(recorder) = RECORDER.get() else { return };
-    let _ = recorder.run.set((lifecycle.run(), lifecycle.mode().to_string()));
+    let (name, mode) = (lifecycle.run(), lifecycle.mode().to_string());
+    let _ = recorder.run.set(Run { name, mode, dump_wait });
     if let Some(directory) = &recorder.directory {
         if let Some(before) = lifecycle.died_before() {
             let known = crashes::Found::in_directories(std::slice::from_ref(directory)).crashes;
@@ -95,18 +107,18 @@ pub fn begin(lifecycle: &Lifecycle, desk: &Desk) {
 
 /// keyrx hangs, and is about to end: leaves a report and a dump. Returns after about a second at the latest, whatever
 /// the disk is like.
-pub fn stalled(error: &str) {
+pub fn stalled(error: &str, exit_code: u32) {
+    let Some(recorder) = RECORDER.get() else { return };
+    let limit = recorder.dump_limit(UNTIL_DUMPED);
     let (done, is_done) = channel();
     let error = error.to_owned();
     let mut threads = Threads::default();
     let work = move |_: &_| {
-        if let Some(recorder) = RECORDER.get() {
-            recorder.stalled(&error);
-        }
+        recorder.stalled(&error, limit, exit_code);
         let _ = done.send(());
     };
     if threads.start("crash", || {}, work).is_ok() {
-        let _ = is_done.recv_timeout(UNTIL_DUMPED.saturating_add(UNTIL_DUMPED / 2));
+        let _ = is_done.recv_timeout(limit.saturating_add(UNTIL_WRITTEN));
     }
     // The process ends before it would be waited for.
     std::mem::forget(threads);
@@ -137,10 +149,14 @@ impl Recorder {
         self.is_writing.store(false, Ordering::Release);
     }
 
-    fn stalled(&self, error: &str) {
+    fn dump_limit(&self, usual: Duration) -> Duration {
+        self.run.get().and_then(|run| run.dump_wait).unwrap_or(usual)
+    }
+
+    fn stalled(&self, error: &str, limit: Duration, exit_code: u32) {
         let report = self.report(Cause::Stalled, "session", String::new(), error.to_owned());
         if let Some(name) = self.keep(&report) {
-            dump::ask(&Request { name, exception: None, limit: UNTIL_DUMPED });
+            dump::ask(&Request { name, exception: None, limit, exit_code });
         }
     }
 
@@ -149,12 +165,14 @@ impl Recorder {
         let location = format!("{:#x}", exception.address);
         let message = format!("exception {:#010x}", exception.code);
         if let Some(name) = self.keep(&self.report(Cause::Exception, &thread, location, message)) {
-            dump::ask(&Request { name, exception: Some(*exception), limit: UNTIL_DUMPED_AT_LAST });
+            let (limit, exit_code) = (self.dump_limit(UNTIL_DUMPED_AT_LAST), exception.code);
+            dump::ask(&Request { name, exception: Some(*exception), limit, exit_code });
         }
     }
 
     fn report(&self, cause: Cause, thread: &str, location: String, message: String) -> Report {
-        let (run, mode) = self.run.get().cloned().unwrap_or_default();
+        let run = self.run.get().map(|run| (run.name.clone(), run.mode.clone()));
+        let (run, mode) = run.unwrap_or_default();
         Report {
             time: Timestamp::now().to_string(),
             cause,

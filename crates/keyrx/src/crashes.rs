@@ -246,6 +246,11 @@ enum What {
         pid: u32,
         #[arg(long)]
         file: PathBuf,
+        /// When it takes longer, the process is ended.
+        #[arg(long)]
+        limit_ms: u64,
+        #[arg(long)]
+        exit_code: u32,
         #[arg(long, requires = "pointers")]
         thread: Option<u32>,
         #[arg(long, requires = "thread")]
@@ -284,8 +289,9 @@ impl Crashes {
                     false => writeln!(out, "{} files in {}", copied.len(), output.display())?,
                 }
             }
-            What::Write { pid, file, thread, pointers } => {
-                let written = native::dump::write_of(*pid, thread.zip(*pointers), file);
+            What::Write { pid, file, limit_ms, exit_code, thread, pointers } => {
+                let (exception, limit) = (thread.zip(*pointers), Duration::from_millis(*limit_ms));
+                let written = native::dump::write_of(*pid, exception, file, limit, *exit_code);
                 written.with_context(|| format!("no dump of process {pid} can be written"))?;
             }
         }

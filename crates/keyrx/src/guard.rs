@@ -111,7 +111,7 @@ fn watch(metrics: &Metrics, desk: &Desk, stop: &Stop) {
 fn end(desk: &Desk, code: i32, error: &str) {
     desk.let_go();
     if code == STALLED {
-        crash::stalled(error);
+        crash::stalled(error, code as u32);
     }
     tracing::error!(event = "gave_up", exit_code = code, "{error}");
     thread::sleep(UNTIL_LOGGED);

@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel, sync_channel};
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -58,6 +59,9 @@ pub struct Run {
     /// Things may be made to go wrong, for tests.
     #[arg(long, hide = true)]
     chaos: bool,
+    /// How long a dump may take, in seconds, for tests where it takes long.
+    #[arg(long, hide = true, value_name = "SECONDS")]
+    dump_wait: Option<u64>,
     /// Shows an icon beside the clock: how keyrx is, and a menu.
     #[arg(long, env = "KEYRX_TRAY", hide_env = true)]
     tray: bool,
@@ -163,7 +167,7 @@ impl Run {
             }
         };
 
-        crash::begin(&lifecycle, &desk);
+        crash::begin(&lifecycle, &desk, self.dump_wait.map(Duration::from_secs));
 
         // Whatever they tell, the control thread is gone when keyrx ends.
         let tell = causes.clone();

@@ -98,9 +98,6 @@ fn who_hangs_for_good_leaves_its_own_report_and_no_other() {
     let list = list(&it.home);
     let [crash] = &list[..] else { panic!("{list:?}") };
     assert_eq!([&crash["cause"], &crash["thread"]], ["stalled", "session"]);
-    // Linux leaves dumps to the system.
-    let dump = crash["dump"].as_str().map(Path::new);
-    assert_eq!(dump.is_some_and(Path::exists), cfg!(windows), "{crash}");
     assert!(it.stop().success());
 }
 

@@ -24,8 +24,10 @@ pub struct Request {
     pub name: String,
     /// What the process dies of, if it does.
     pub exception: Option<Exception>,
-    /// So long it is waited for at most. Whoever is asked keeps to it.
+    /// So long it may take at most. Whoever is asked keeps to it: while the dump is written this process stands still.
     pub limit: Duration,
+    /// What this process ends with, should it have to be ended for the dump took too long.
+    pub exit_code: u32,
 }
 
 /// What has ended a thread, as Windows tells it.
@@ -52,7 +54,8 @@ static HELPER: Guarded<Option<Helper>> = Guarded::new(None, |_| {});
 pub struct Helper {
     /// The executable.
     pub program: PathBuf,
-    /// What comes before what is appended here: `--pid N --file FILE`, and for an exception `--thread N --pointers N`.
+    /// What comes before what is appended here: `--pid N --file FILE --limit-ms N --exit-code N`, and for an exception
+    /// `--thread N --pointers N`.
     pub arguments: Vec<OsString>,
     /// Where dumps go.
     pub directory: PathBuf,
@@ -90,6 +93,8 @@ impl Helper {
             .arg(std::process::id().to_string())
             .arg("--file")
             .arg(&file);
+        command.arg("--limit-ms").arg(limit.as_millis().to_string());
+        command.arg("--exit-code").arg(request.exit_code.to_string());
         if let Some(exception) = &request.exception {
             command.arg("--thread").arg(exception.thread.to_string());
             command.arg("--pointers").arg(exception.pointers.to_string());

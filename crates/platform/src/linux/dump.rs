@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::process::{Child, Command};
+use std::time::Duration;
 
 use crate::dump::Exception;
 
@@ -17,6 +18,12 @@ pub fn on_exception(_tell: impl Fn(&Exception) + Send + 'static) -> io::Result<(
 }
 
 /// Fails.
-pub fn write_of(_pid: u32, _exception: Option<(u32, usize)>, _file: &Path) -> io::Result<()> {
+pub fn write_of(
+    _pid: u32,
+    _exception: Option<(u32, usize)>,
+    _file: &Path,
+    _limit: Duration,
+    _exit_code: u32,
+) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }

@@ -2,8 +2,10 @@
 //!
 //! A dump has the stacks of all threads, their registers and the list of modules, and nothing of the heap.
 
+use std::convert::Infallible;
 use std::fs::{self, File};
 use std::io;
+use std::mem::transmute;
 use std::os::windows::io::{AsHandle, AsRawHandle, FromRawHandle, OwnedHandle};
 use std::os::windows::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,21 +14,24 @@ use std::process::{Child, Command};
 use std::ptr::{null, null_mut};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread::{self, Thread};
+use std::time::Duration;
 
 use windows_sys::Win32::Foundation::{FreeLibrary, HANDLE, HMODULE};
 use windows_sys::Win32::System::Diagnostics::Debug::{
     EXCEPTION_POINTERS, MINIDUMP_EXCEPTION_INFORMATION, MINIDUMP_TYPE, MiniDumpNormal,
-    MiniDumpWithThreadInfo, MiniDumpWithUnloadedModules, SetUnhandledExceptionFilter,
+    MiniDumpWithThreadInfo, MiniDumpWithUnloadedModules, SYMOPT_DEFERRED_LOADS, SYMOPT_PUBLICS_ONLY,
+    SetUnhandledExceptionFilter,
 };
 use windows_sys::Win32::System::LibraryLoader::{
     GetProcAddress, LOAD_LIBRARY_SEARCH_SYSTEM32, LoadLibraryExW,
 };
 use windows_sys::Win32::System::Threading::{
     CREATE_NO_WINDOW, GetCurrentThreadId, OpenProcess, PROCESS_DUP_HANDLE, PROCESS_QUERY_INFORMATION,
-    PROCESS_VM_READ, Sleep,
+    PROCESS_TERMINATE, PROCESS_VM_READ, Sleep, TerminateProcess,
 };
-use windows_sys::core::{BOOL, s, w};
+use windows_sys::core::{BOOL, PCSTR, s, w};
 
 use crate::dump::Exception;
 use crate::live::{Kind, Live};
@@ -48,11 +53,22 @@ pub fn dump(
     exception: Option<(u32, usize)>,
     file: &Path,
 ) -> io::Result<()> {
-    let writer = Writer::load()?;
+    dump_if(process, pid, exception, file, || Ok(()))
+}
+
+fn dump_if(
+    process: impl AsHandle,
+    pid: u32,
+    exception: Option<(u32, usize)>,
+    file: &Path,
+    is_whole: impl FnOnce() -> io::Result<()>,
+) -> io::Result<()> {
+    let library = Library::load()?;
     let unfinished = file.with_extension("dmp.new");
     let output = File::create(&unfinished)?;
-    let written = writer.write(process.as_handle().as_raw_handle(), pid, exception, &output);
+    let written = library.write(process.as_handle().as_raw_handle(), pid, exception, &output);
     drop(output);
+    let written = is_whole().and(written);
     match written.and_then(|()| fs::rename(&unfinished, file)) {
         Ok(()) => Ok(()),
         Err(error) => {
@@ -62,16 +78,43 @@ pub fn dump(
     }
 }
 
-/// As `dump`, of a process by its number.
-pub fn write_of(pid: u32, exception: Option<(u32, usize)>, file: &Path) -> io::Result<()> {
+/// As `dump`, of a process by its number. It stands still meanwhile: if that takes longer than `limit`, the process is
+/// ended with `exit_code`, and there is no dump.
+pub fn write_of(
+    pid: u32,
+    exception: Option<(u32, usize)>,
+    file: &Path,
+    limit: Duration,
+    exit_code: u32,
+) -> io::Result<()> {
+    let rights = PROCESS_QUERY_INFORMATION | PROCESS_VM_READ | PROCESS_DUP_HANDLE | PROCESS_TERMINATE;
     // SAFETY: no condition.
-    let process =
-        unsafe { OpenProcess(PROCESS_QUERY_INFORMATION | PROCESS_VM_READ | PROCESS_DUP_HANDLE, 0, pid) };
+    let process = unsafe { OpenProcess(rights, 0, pid) };
     if process.is_null() {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the handle is new, and nobody else's.
-    dump(unsafe { OwnedHandle::from_raw_handle(process) }, pid, exception, file)
+    let process = unsafe { OwnedHandle::from_raw_handle(process) };
+    thread::scope(|scope| {
+        let (done, is_done) = channel::<Infallible>();
+        let process = &process;
+        let watch = thread::Builder::new().spawn_scoped(scope, move || {
+            let is_late = matches!(is_done.recv_timeout(limit), Err(RecvTimeoutError::Timeout));
+            if is_late {
+                // SAFETY: the handle is open.
+                unsafe { TerminateProcess(process.as_raw_handle(), exit_code) };
+            }
+            is_late
+        })?;
+        let is_whole = || match {
+            drop(done);
+            watch.join()
+        } {
+            Ok(false) => Ok(()),
+            _ => Err(io::ErrorKind::TimedOut.into()),
+        };
+        dump_if(process, pid, exception, file, is_whole)
+    })
 }
 
 type MiniDumpWriteDump = unsafe extern "system" fn(
@@ -84,28 +127,22 @@ type MiniDumpWriteDump = unsafe extern "system" fn(
     *const core::ffi::c_void,
 ) -> BOOL;
 
+type SymSetOptions = unsafe extern "system" fn(u32) -> u32;
+
 /// The library that writes dumps. It is loaded only for that, and from where the system has it: whoever links it
 /// loads one that lies beside the executable.
-struct Writer {
-    library: HMODULE,
-    write: MiniDumpWriteDump,
-}
+struct Library(HMODULE);
 
-impl Writer {
-    fn load() -> io::Result<Writer> {
+impl Library {
+    fn load() -> io::Result<Library> {
         // SAFETY: the name ends with a zero; the system's own library does no harm when it is loaded.
         let library = unsafe { LoadLibraryExW(w!("dbghelp.dll"), null_mut(), LOAD_LIBRARY_SEARCH_SYSTEM32) };
-        if library.is_null() {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the library is loaded; the name ends with a zero.
-        let Some(write) = (unsafe { GetProcAddress(library, s!("MiniDumpWriteDump")) }) else {
-            return Err(io::Error::last_os_error());
-        };
-        // SAFETY: this is the type that the function has (dbghelp.h); all pointers may be null.
-        let write =
-            unsafe { std::mem::transmute::<unsafe extern "system" fn() -> isize, MiniDumpWriteDump>(write) };
-        Ok(Writer { library, write })
+        if library.is_null() { Err(io::Error::last_os_error()) } else { Ok(Library(library)) }
+    }
+
+    fn find(&self, name: PCSTR) -> io::Result<unsafe extern "system" fn() -> isize> {
+        // SAFETY: the library is loaded; both names that this is called with end with a zero.
+        unsafe { GetProcAddress(self.0, name) }.ok_or_else(io::Error::last_os_error)
     }
 
     fn write(
@@ -115,6 +152,15 @@ impl Writer {
         exception: Option<(u32, usize)>,
         file: &File,
     ) -> io::Result<()> {
+        let (write, set_options) = (self.find(s!("MiniDumpWriteDump"))?, self.find(s!("SymSetOptions"))?);
+        // SAFETY: this is the type that the function has (dbghelp.h).
+        let write = unsafe { transmute::<unsafe extern "system" fn() -> isize, MiniDumpWriteDump>(write) };
+        // SAFETY: as above.
+        let set_options =
+            unsafe { transmute::<unsafe extern "system" fn() -> isize, SymSetOptions>(set_options) };
+        // A dump has no symbols. Wine reads them all the same, and fails at those of development builds.
+        // SAFETY: no condition.
+        unsafe { set_options(SYMOPT_DEFERRED_LOADS | SYMOPT_PUBLICS_ONLY) };
         let information = exception.map(|(thread, pointers)| MINIDUMP_EXCEPTION_INFORMATION {
             ThreadId: thread,
             ExceptionPointers: pointers as *mut EXCEPTION_POINTERS,
@@ -123,17 +169,16 @@ impl Writer {
         let exception = information.as_ref().map_or_else(null, std::ptr::from_ref);
         let kind = MiniDumpNormal | MiniDumpWithThreadInfo | MiniDumpWithUnloadedModules;
         // SAFETY: both handles are open; the information is there until the call is over, and its pointers are looked
-        // up in the memory of the process, where anything may be; the rest is left out.
-        let done =
-            unsafe { (self.write)(process, pid, file.as_raw_handle(), kind, exception, null(), null()) };
+        // up in the memory of the process, where anything may be; the rest may be left out.
+        let done = unsafe { write(process, pid, file.as_raw_handle(), kind, exception, null(), null()) };
         if done == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 }
 
-impl Drop for Writer {
+impl Drop for Library {
     fn drop(&mut self) {
         // SAFETY: it was loaded for this, and nothing of it is used any more.
-        unsafe { FreeLibrary(self.library) };
+        unsafe { FreeLibrary(self.0) };
     }
 }
 
