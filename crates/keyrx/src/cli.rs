@@ -7,6 +7,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::client::{self, Ask, AskError};
+use crate::crashes::Crashes;
 use crate::instance::AlreadyRunning;
 use crate::paths::Directories;
 use crate::profiles::ProfileError;
@@ -139,6 +140,8 @@ enum Command {
     Profile(client::Profile),
     /// Opens the page of the running keyrx.
     Ui(client::Ui),
+    /// Shows what is known of crashes, and of other internal errors.
+    Crashes(Crashes),
     /// Types on a keyboard of its own and looks whether keys come through. Needs that no keyrx is running.
     Selftest {
         #[command(flatten)]
@@ -191,6 +194,7 @@ pub fn main() -> Exit {
         Command::Stop(ask) => ask.stop(),
         Command::Profile(profile) => profile.run(),
         Command::Ui(ui) => ui.run(),
+        Command::Crashes(crashes) => crashes.run(),
         Command::Selftest { directories, json } => selftest::selftest(&directories, json),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "keyrx", &mut std::io::stdout());

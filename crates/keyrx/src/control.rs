@@ -456,6 +456,12 @@ impl Control {
         if health == self.memory.health {
             return;
         }
+        let is_slow = |all: &[(&str, Status)]| all.iter().any(|(name, _)| *name == "latency");
+        if is_slow(&health) && !is_slow(&self.memory.health) {
+            let latency = self.daemon.metrics.snapshot().latency;
+            let (p99_us, max_us) = (latency.within(99), latency.longest());
+            tracing::warn!(event = "keys_slow", p99_us, max_us, "keys are slow: {p99_us} us (99 %)");
+        }
         self.memory.health = health;
         let reasons = reasons(report);
         let status = report.status.to_string();
@@ -542,7 +548,13 @@ pub fn accept(path: &Path, loaded: &mut Loaded, metrics: &Metrics) -> Option<Key
     let path = path.display().to_string();
     match &loaded.keymap {
         Some(_) => tracing::info!(event = "keymap_loaded", path, "keymap loaded: {path}"),
-        None => tracing::error!(event = "keymap_rejected", path, "keymap rejected: {path}"),
+        None => {
+            let mistake = loaded.diagnostics.iter().find(|it| it.severity == Severity::Error);
+            let code = mistake.map(|mistake| mistake.code).unwrap_or_default();
+            let place =
+                mistake.map(|mistake| format!("{}:{}", mistake.file, mistake.line)).unwrap_or_default();
+            tracing::error!(event = "keymap_rejected", path, code, place, "keymap rejected: {path}");
+        }
     }
     loaded.keymap.take()
 }

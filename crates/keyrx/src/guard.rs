@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::crash;
 use crate::daemon::Desk;
 use crate::metrics::Metrics;
 use crate::threads::{Stop, Threads};
@@ -88,6 +89,7 @@ fn watch(metrics: &Metrics, desk: &Desk, stop: &Stop) {
                 desk.let_go();
                 tracing::error!(
                     event = "stalled",
+                    for_ms = UNTIL_LET_GO.as_millis() as u64,
                     "keys were held up for {} ms; the keyboards are plain ones until that is over",
                     UNTIL_LET_GO.as_millis()
                 );
@@ -108,6 +110,9 @@ fn watch(metrics: &Metrics, desk: &Desk, stop: &Stop) {
 
 fn end(desk: &Desk, code: i32, error: &str) {
     desk.let_go();
+    if code == STALLED {
+        crash::stalled(error, code as u32);
+    }
     tracing::error!(event = "gave_up", exit_code = code, "{error}");
     thread::sleep(UNTIL_LOGGED);
     #[expect(clippy::disallowed_methods, reason = "nothing else can end it, and every key is released")]

@@ -14,6 +14,7 @@ use std::time::Duration;
 use keyrx_platform::native::boot;
 use serde::{Deserialize, Serialize};
 
+use crate::crashes::{self, Report};
 use crate::recovery::{History, Mode, Recovery};
 use crate::state;
 use crate::timestamp::Timestamp;
@@ -204,6 +205,13 @@ impl Record {
         })
     }
 
+    fn last_start(&self) -> Option<Report> {
+        self.entries.iter().rev().find_map(|entry| match &entry.event {
+            Event::Start { run, pid, version, mode } => Some(crashes::died(run, *pid, version, mode)),
+            _ => None,
+        })
+    }
+
     fn before(&self, running: Option<Duration>) -> Before {
         match self.entries.back() {
             Some(Entry { event: Event::Start { .. }, boot, .. }) if *boot != self.boot => Before::PowerLost,
@@ -258,8 +266,12 @@ pub struct Lifecycle(Guarded<Run>);
 
 #[derive(Debug)]
 struct Run {
+    /// Its name.
+    name: String,
     record: Record,
     history: History,
+    /// What was before, if it ended without a word.
+    died_before: Option<Report>,
 }
 
 impl Lifecycle {
@@ -271,12 +283,24 @@ impl Lifecycle {
         let told = std::env::var(MODE).ok().and_then(|text| Mode::parse(&text, now));
         history.heed(told.unwrap_or_default(), now);
         let mode = history.mode(now);
+        let died_before = record.last_start().filter(|_| before == Before::Crashed);
         let run = format!("{:016x}", random());
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        let start = Event::Start { run, pid: std::process::id(), version, mode: mode.to_string() };
+        let start =
+            Event::Start { run: run.clone(), pid: std::process::id(), version, mode: mode.to_string() };
         record.add(now, start);
         tell(before, mode, history.recent_deaths(now));
-        Lifecycle(Guarded::new(Run { record, history }, |_| {}))
+        Lifecycle(Guarded::new(Run { name: run, record, history, died_before }, |_| {}))
+    }
+
+    /// What tells this run from others.
+    pub fn run(&self) -> String {
+        self.0.with(|run| run.name.clone())
+    }
+
+    /// The run before, if it ended without a word.
+    pub fn died_before(&self) -> Option<Report> {
+        self.0.with(|run| run.died_before.clone())
     }
 
     /// How much keyrx may do by now.

@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel, sync_channel};
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -34,12 +35,12 @@ use crate::recovery::Mode;
 use crate::sd_notify::Notify;
 use crate::session::Session;
 use crate::settings::{Said, Settings};
-use crate::{crash, signals};
 use crate::state::{State, Store};
 use crate::tap::{self, Keyboards, Tap};
 use crate::threads::Threads;
 use crate::watch::Watch;
 use crate::web::{Access, Phase, Web};
+use crate::{crash, signals};
 
 /// How long keyrx goes on without the service that has started it: that is started again within seconds.
 #[cfg(windows)]
@@ -62,6 +63,9 @@ pub struct Run {
     /// Things may be made to go wrong, for tests.
     #[arg(long, hide = true)]
     chaos: bool,
+    /// How long a dump may take, in seconds, for tests where it takes long.
+    #[arg(long, hide = true, value_name = "SECONDS")]
+    dump_wait: Option<u64>,
     /// Shows an icon beside the clock: how keyrx is, and a menu.
     #[arg(long, env = "KEYRX_TRAY", hide_env = true)]
     tray: bool,
@@ -142,7 +146,7 @@ impl Run {
         let log_file = state_dir.is_ok().then(|| paths.log());
         let logging =
             Logging::start(settings.log_level, settings.log_format, log_file.as_deref(), metrics.clone())?;
-        crash::watch(metrics.clone());
+        crash::watch(metrics.clone(), state_dir.is_ok().then(|| paths.crashes()));
         tracing::info!(
             event = "started",
             version = env!("CARGO_PKG_VERSION"),
@@ -177,6 +181,8 @@ impl Run {
                 (Drive::Native(waker.clone()), Desk::Native(waker))
             }
         };
+
+        crash::begin(&lifecycle, &desk, self.dump_wait.map(Duration::from_secs));
 
         // Whatever they tell, the control thread is gone when keyrx ends.
         let tell = causes.clone();

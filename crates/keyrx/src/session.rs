@@ -174,7 +174,8 @@ impl Handler for Session {
                 self.step(Input::Disconnected(time, id), effects);
             }
             Event::Interrupted(time, why) => {
-                tracing::warn!(event = "interrupted", reason = %why, "all keys are released: {why}");
+                let kind = why.name();
+                tracing::warn!(event = "interrupted", kind, reason = %why, "all keys are released: {why}");
                 self.release_all(time, effects);
             }
             Event::Stopping(time) => self.release_all(time, effects),

@@ -21,11 +21,6 @@ impl Timestamp {
         let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
         format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
     }
-
-    /// Without characters that no file may have in its name.
-    pub fn in_file_name(self) -> String {
-        self.to_string().replace([':', '-'], "").replace('.', "-")
-    }
 }
 
 impl From<SystemTime> for Timestamp {

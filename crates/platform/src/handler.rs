@@ -75,6 +75,11 @@ impl Interruption {
         (Interruption::Failed, "failed"),
         (Interruption::LetGo, "let_go"),
     ];
+
+    /// The name that operators know.
+    pub fn name(self) -> &'static str {
+        Interruption::ALL.get(self as usize).map_or("", |(_, name)| name)
+    }
 }
 
 impl fmt::Display for Interruption {

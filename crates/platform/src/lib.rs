@@ -6,6 +6,7 @@
 //! process uses, and have a `Tray`. `native` is the platform of this system.
 
 mod device;
+pub mod dump;
 mod error;
 mod figures;
 mod finding;

@@ -23,6 +23,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 
+use crate::event_log::{Entry, EventLog};
 use crate::log_file::{Limits, LogFile};
 use crate::metrics::Metrics;
 use crate::threads::{Stop, Threads};
@@ -106,8 +107,14 @@ impl Logging {
         let logger =
             Arc::new(Logger { level: AtomicU8::new(level as u8), ring, wake, metrics: metrics.clone() });
         let file = file.map(|path| LogFile::new(path.to_owned(), Limits::USUAL));
-        let mut writer =
-            Writer { logger: logger.clone(), woken, console: Console::of_stderr(format), file, next: 0 };
+        let mut writer = Writer {
+            logger: logger.clone(),
+            woken,
+            console: Console::of_stderr(format),
+            file,
+            next: 0,
+            event_log: EventLog::open(),
+        };
         metrics.set_log_file_fails(writer.file.is_none());
         let mut threads = Threads::default();
         let waker = logger.clone();
@@ -204,6 +211,8 @@ struct Line {
     /// For people.
     text: String,
     json: String,
+    /// If it is one for the Event Log, too.
+    entry: Option<Entry>,
 }
 
 impl Line {
@@ -224,6 +233,7 @@ impl Line {
         if let Some(message) = message {
             context.insert("message".into(), message.into());
         }
+        let entry = Entry::of(&name, &context);
         let json = json!({
             "timestamp": time.to_string(),
             "level": level.name(),
@@ -231,7 +241,7 @@ impl Line {
             "event": name,
             "context": context,
         });
-        Line { level, time, text, json: json.to_string() }
+        Line { level, time, text, json: json.to_string(), entry }
     }
 }
 
@@ -322,13 +332,15 @@ struct Writer {
     file: Option<LogFile>,
     /// The first line that the file has not got.
     next: u64,
+    event_log: EventLog,
 }
 
 impl Writer {
     fn run(&mut self, stop: &Stop) {
         loop {
             let retry_at = self.file.as_ref().and_then(LogFile::retry_at);
-            let woken = match retry_at {
+            let moments = [retry_at, self.event_log.next()];
+            let woken = match moments.into_iter().flatten().min() {
                 Some(at) => self.woken.recv_timeout(at.saturating_duration_since(Instant::now())),
                 None => self.woken.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
@@ -340,7 +352,12 @@ impl Writer {
             });
             self.console.write(&unwritten);
             self.write_file(Instant::now());
-            if ends || woken == Err(RecvTimeoutError::Disconnected) {
+            for entry in unwritten.iter().filter_map(|line| line.entry.clone()) {
+                self.event_log.report(entry);
+            }
+            let ends = ends || woken == Err(RecvTimeoutError::Disconnected);
+            self.event_log.catch_up(ends);
+            if ends {
                 return;
             }
         }
@@ -400,7 +417,7 @@ impl Console {
         let _ = io::stderr().lock().write_all(text.as_bytes());
     }
 
-    fn print(&self, Line { level, time, text, json }: &Line) -> String {
+    fn print(&self, Line { level, time, text, json, .. }: &Line) -> String {
         let mut printed = String::new();
         // Writing to a string does not fail.
         let _ = match (self.is_journal, self.format) {
@@ -493,7 +510,7 @@ mod tests {
 
     fn line(text: &str) -> Arc<Line> {
         let time = Timestamp::from(UNIX_EPOCH);
-        Arc::new(Line { level: LogLevel::Warn, time, text: text.into(), json: "{}".into() })
+        Arc::new(Line { level: LogLevel::Warn, time, text: text.into(), json: "{}".into(), entry: None })
     }
 
     #[test]
@@ -540,7 +557,8 @@ mod tests {
         let path = home.join("gone/log");
         let console = Console { format: LogFormat::Text, is_journal: false, has_color: false };
         let file = Some(LogFile::new(path.clone(), Limits::USUAL));
-        let mut writer = Writer { logger: logger.clone(), woken, console, file, next: 0 };
+        let event_log = EventLog::open();
+        let mut writer = Writer { logger: logger.clone(), woken, console, file, next: 0, event_log };
         let now = Instant::now();
         tracing::subscriber::with_default(logger.clone(), || {
             tracing::info!(event = "one");

@@ -31,6 +31,11 @@ impl Directories {
     }
 }
 
+/// Where the service of the machine keeps its reports of crashes.
+pub fn machine_crashes() -> PathBuf {
+    system::machine_state(&|name| std::env::var_os(name)).join("crashes")
+}
+
 /// The directories of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paths {
@@ -81,6 +86,11 @@ impl Paths {
     /// When `who` began and ended.
     pub fn lifecycle(&self, who: &str) -> PathBuf {
         self.state.join(format!("{who}{}.lifecycle", session()))
+    }
+
+    /// Reports of crashes, and dumps.
+    pub fn crashes(&self) -> PathBuf {
+        self.state.join("crashes")
     }
 
     pub fn log(&self) -> PathBuf {

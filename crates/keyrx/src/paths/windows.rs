@@ -26,6 +26,11 @@ pub fn machine_dir() -> PathBuf {
     folders::shared().unwrap_or_else(|| r"C:\ProgramData".into()).join("keyrx")
 }
 
+/// Where the service keeps that.
+pub fn machine_state(_: Variable<'_>) -> PathBuf {
+    machine_dir()
+}
+
 /// Makes a directory. It belongs to those whom its parent belongs to.
 pub fn create(path: &Path) -> io::Result<()> {
     std::fs::create_dir_all(path)

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use keyrx_platform::native::{crashes, event_log, process, scm, security};
+use keyrx_platform::native::{event_log, process, scm, security, wer};
 use windows_service::service::{
     Service, ServiceAccess, ServiceAction, ServiceActionType, ServiceConfig, ServiceErrorControl,
     ServiceExitCode, ServiceFailureActions, ServiceFailureResetPeriod, ServiceInfo, ServiceSidType,
@@ -14,10 +14,10 @@ use windows_service::service::{
 };
 use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
 
-use super::events::{Entry, Events};
+use super::NAME;
 use super::steps::{self, Step};
-use super::{NAME, SOURCE};
 use crate::cli::Exit;
+use crate::event_log::{Entry, EventLog, SOURCE};
 use crate::paths::{self, Paths};
 
 const TITLE: &str = "keyrx keyboard remapper";
@@ -156,9 +156,9 @@ pub fn install(is_strict: bool) -> Result<Exit> {
         Step {
             name: "the source of events",
             is_needed: true,
-            make: Box::new(|| Ok(event_log::register(SOURCE, &program)?)),
+            make: Box::new(|| Ok(event_log::register_source(SOURCE, &program)?)),
             undo: Box::new(|| match before {
-                None => Ok(event_log::unregister(SOURCE)?),
+                None => Ok(event_log::unregister_source(SOURCE)?),
                 Some(_) => Ok(()),
             }),
         },
@@ -182,13 +182,13 @@ pub fn install(is_strict: bool) -> Result<Exit> {
             "restarts after a failure",
             Box::new(|| service()?.set_failure_actions_on_non_crash_failures(true).map_err(refused)),
         ),
-        wanted("dumps of crashes", Box::new(|| Ok(crashes::register(&program, &crash_folder)?))),
+        wanted("dumps of crashes", Box::new(|| Ok(wer::register(&file_name(&program), &crash_folder)?))),
     ];
     let warnings = steps::make(steps, is_strict)?;
     for warning in warnings {
         eprintln!("keyrx: this system refuses {warning}");
     }
-    Events::open().tell(&Entry::Installed { program: program.display().to_string() });
+    EventLog::open().report(Entry::Installed { version: env!("CARGO_PKG_VERSION").into() });
     match before {
         None => {
             println!("the service is installed; it starts with the system, or now by `keyrx service start`")
@@ -224,6 +224,10 @@ fn as_it_was(config: &ServiceConfig) -> ServiceInfo {
     }
 }
 
+fn file_name(program: &Path) -> String {
+    program.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 fn failure_actions() -> ServiceFailureActions {
     let restart = |delay| ServiceAction { action_type: ServiceActionType::Restart, delay };
     ServiceFailureActions {
@@ -247,7 +251,7 @@ pub fn uninstall(is_purge: bool) -> Result<Exit> {
                 Err(error) => return Err(refused(error)),
             }
             drop(service);
-            Events::open().tell(&Entry::Uninstalled);
+            EventLog::open().report(Entry::Uninstalled);
             println!("the service is uninstalled");
             if !within(
                 UNTIL_FORGOTTEN,
@@ -262,8 +266,8 @@ pub fn uninstall(is_purge: bool) -> Result<Exit> {
         Err(error) => return Err(error),
     }
     let program = std::env::current_exe().context("it is not known where keyrx is")?;
-    event_log::unregister(SOURCE).context("the source of events cannot be removed")?;
-    crashes::unregister(&program).context("the entry for dumps cannot be removed")?;
+    event_log::unregister_source(SOURCE).context("the source of events cannot be removed")?;
+    wer::unregister(&file_name(&program)).context("the entry for dumps cannot be removed")?;
     if is_purge {
         let place = Paths::machine().state_dir().to_owned();
         if place.exists() {

@@ -1,8 +1,6 @@
 //! keyrx as a service of Windows.
 
 #[cfg(any(windows, test))]
-mod events;
-#[cfg(any(windows, test))]
 mod health;
 #[cfg(windows)]
 mod install;
@@ -90,10 +88,6 @@ pub fn dispatch_if_meant() -> Option<crate::cli::Exit> {
 /// As the service manager knows it.
 #[cfg(windows)]
 pub const NAME: &str = "keyrx";
-
-/// Who writes into the Event Log.
-#[cfg(windows)]
-const SOURCE: &str = "keyrx";
 
 /// The one service of a machine, among the locks.
 #[cfg(windows)]

@@ -21,22 +21,20 @@ use keyrx_platform::native::process::{Identity, Process};
 use keyrx_platform::native::scm::{self, Control, Dispatched, PowerChange, Reporter, SessionEvent};
 use keyrx_platform::native::sessions as system;
 
-use super::events::{Entry, Events};
 use super::health::{self, Evidence, Keyrx, Said};
 use super::sessions::{self, Change, Sessions};
 use super::states::{self, States};
 use super::web::{Board, Web};
 use super::{INSTANCE, NAME};
 use crate::cli::Exit;
-use crate::crash::{self, Crashes};
-use crate::health::Status;
-use crate::instance::{AlreadyRunning, Instance};
+use crate::crash;
+use crate::instance::Instance;
 use crate::lifecycle::{self, Lifecycle, MODE, Record, random};
 use crate::logging::Logging;
 use crate::metrics::Metrics;
 use crate::paths::{self, Paths};
 use crate::recovery::Mode;
-use crate::sd_notify::{self, Admitted, Heard, Message, News, SOCKET, SUPERVISOR_PID, Server, WATCHDOG};
+use crate::sd_notify::{self, Admitted, Heard, Message, SOCKET, SUPERVISOR_PID, Server, WATCHDOG};
 use crate::settings::{Said as Settled, Settings};
 use crate::signals::{self, Signal};
 use crate::state;
@@ -119,11 +117,6 @@ fn as_service() {
     match done {
         Ok(()) => line.step(states::Event::Done),
         Err(error) => {
-            let events = Events::open();
-            match error.downcast_ref::<AlreadyRunning>() {
-                Some(who) => events.tell(&Entry::AlreadyRunning { who: who.to_string() }),
-                None => events.tell(&Entry::CannotRun { reason: format!("{error:#}") }),
-            }
             tracing::error!(
                 event = "service_failed",
                 error = format!("{error:#}"),
@@ -225,23 +218,13 @@ fn serve(
     let metrics = Arc::new(Metrics::new());
     let log = paths.state_dir().join("service.log");
     let logging = Logging::start(settings.log_level, settings.log_format, Some(&log), metrics.clone())?;
-    crash::watch(metrics, Some(Crashes::new(paths.crashes())));
+    crash::watch(metrics, Some(paths.crashes()));
     if let Some(mistakes) = mistakes {
         tracing::error!(event = "settings_rejected", "{mistakes}\nthe usual settings hold");
     }
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(event = "service_started", version, pid = std::process::id(), "keyrx service {version}");
-    let events = Arc::new(Events::open());
-    events.tell(&Entry::Started { version: version.into(), pid: std::process::id() });
     let lifecycle = Lifecycle::begin(Some(paths.state_dir().join("service.lifecycle")));
-    if lifecycle.was_damaged() {
-        let file = paths.state_dir().join("service.lifecycle");
-        events.tell(&Entry::Damaged { file: file.display().to_string() });
-    }
-    if let Some(pid) = lifecycle.crashed_before() {
-        crash::died_before(pid);
-        events.tell(&Entry::CrashedBefore);
-    }
     line.step(states::Event::Tick);
 
     let tell = causes.clone();
@@ -250,7 +233,7 @@ fn serve(
     let server = open_pipe(&mut threads, &place, hear).context("the pipe cannot be made")?;
     line.step(states::Event::Tick);
     let board = Arc::new(Board::new());
-    Web::start(&mut threads, board.clone(), events.clone(), settings.health_port)?;
+    Web::start(&mut threads, board.clone(), settings.health_port)?;
     let mut service = Service {
         program: std::env::current_exe().context("it is not known where keyrx is")?,
         paths,
@@ -261,7 +244,6 @@ fn serve(
         keyrxes: BTreeMap::new(),
         look_at: Duration::ZERO,
         is_stopping: false,
-        events: events.clone(),
         board,
         own_crashes: lifecycle.recovery().recent_crashes,
     };
@@ -271,7 +253,6 @@ fn serve(
     drop(service);
     instance.clean_up();
     tracing::info!(event = "service_stopped", "the service has stopped");
-    events.tell(&Entry::Stopped { reason: "it was asked to".into() });
     lifecycle.stopped(0);
     drop(logging);
     Ok(())
@@ -309,7 +290,6 @@ struct Service {
     /// When all sessions are looked at.
     look_at: Duration,
     is_stopping: bool,
-    events: Arc<Events>,
     board: Arc<Board>,
     own_crashes: usize,
 }
@@ -320,8 +300,6 @@ struct Supervised {
     record: Record,
     process: Option<Process>,
     connection: Option<Arc<Connection>>,
-    /// What it said of its health when that was told last, whatever has become of it since.
-    reported: Option<Box<Said>>,
     /// What it said last of its health.
     said: Option<Box<Said>>,
     /// Since when there is nothing new.
@@ -366,7 +344,11 @@ impl Service {
         match cause {
             Cause::Stop => {
                 if !std::mem::replace(&mut self.is_stopping, true) {
-                    tracing::info!(event = "service_stopping", "the service stops");
+                    tracing::info!(
+                        event = "service_stopping",
+                        reason = "it was told to",
+                        "the service stops"
+                    );
                     self.all(&Event::StopRequested);
                 }
             }
@@ -447,10 +429,7 @@ impl Service {
     /// Begins to keep a keyrx in a session. One that is there from before is adopted.
     fn begin(&mut self, session: u32) {
         let path = self.paths.state_dir().join(format!("session-{session}.lifecycle"));
-        let record = Record::open(Some(path.clone()));
-        if record.was_damaged() {
-            self.events.tell(&Entry::Damaged { file: path.display().to_string() });
-        }
+        let record = Record::open(Some(path));
         let limits = Limits { ready: Some(READY), heartbeat: HEARTBEAT, stop: STOP, dump: DUMP };
         let child = record.child();
         let keyrx = Supervised {
@@ -458,7 +437,6 @@ impl Service {
             record,
             process: None,
             connection: None,
-            reported: None,
             said: None,
             since: boot::age(),
             ended: None,
@@ -523,22 +501,9 @@ impl Service {
                         if let Some(keyrx) = self.keyrxes.get_mut(&session)
                             && let Ok(said) = serde_json::from_str(&report)
                         {
-                            let entries = changes(session, keyrx.reported.as_deref(), &said);
-                            entries.iter().for_each(|entry| self.events.tell(entry));
-                            let said = Box::new(said);
-                            keyrx.reported = Some(said.clone());
                             keyrx.said = Some(said);
                             keyrx.since = boot::age();
                         }
-                    }
-                    Message::News(News::KeymapApplied(keymap)) => {
-                        self.events.tell(&Entry::KeymapApplied { session, keymap });
-                    }
-                    Message::News(News::KeymapRejected(reason)) => {
-                        self.events.tell(&Entry::KeymapRejected { session, reason });
-                    }
-                    Message::News(News::HookReinstalled(times)) => {
-                        self.events.tell(&Entry::HookReinstalled { session, times });
                     }
                     Message::Reloading | Message::Status(_) | Message::Ended => {}
                 }
@@ -555,8 +520,12 @@ impl Service {
     }
 
     fn refuse(&self, pid: u32, why: &str) {
-        tracing::warn!(event = "client_refused", pid, "the process {pid} is not let into the pipe: {why}");
-        self.events.tell(&Entry::ClientRefused { pid, reason: why.to_owned() });
+        tracing::warn!(
+            event = "client_refused",
+            pid,
+            reason = why,
+            "the process {pid} is not let into the pipe: {why}"
+        );
     }
 
     fn session_of(&self, pid: u32) -> Option<u32> {
@@ -615,7 +584,6 @@ impl Service {
                             return;
                         }
                         Err(error) => {
-                            self.events.tell(&Entry::NotStarted { session, reason: error.to_string() });
                             tracing::error!(event = "not_launched", session, error = %error, "session {session}: keyrx cannot be started: {error}");
                             events.push(Event::Exited(How::NotStarted));
                         }
@@ -640,8 +608,15 @@ impl Service {
         let launched = system::launch(session, &self.program, &["agent".into()], &variables)?;
         let pid = launched.process.id();
         for warning in launched.warnings {
-            tracing::warn!(event = "launched_with_less", session, "session {session}: {warning}");
-            self.events.tell(&Entry::LessRights { session, what: warning });
+            tracing::warn!(
+                event = "launched_with_less",
+                session,
+                missing = warning.missing,
+                consequence = warning.consequence,
+                "session {session}: {}: {}",
+                warning.missing,
+                warning.consequence
+            );
         }
         tracing::info!(event = "launched", session, pid, mode = %mode, "session {session}: keyrx is started (process {pid})");
         if let Some(keyrx) = self.keyrxes.get_mut(&session) {
@@ -667,11 +642,10 @@ impl Service {
             Action::Kill => drop(keyrx.process.as_ref().map(|process| process.terminate(KILLED))),
             Action::Keep(event) => keyrx.record.add(now, event),
             Action::Report(report) => {
+                let pid = keyrx.process.as_ref().map(Process::id).unwrap_or_default();
                 keyrx.since = now;
                 keyrx.said = None;
-                tell_report(&self.events, session, &report);
-                let text = crate::supervise::text(&report);
-                tracing::warn!(event = "keyrx_restarted", session, "session {session}: {text}");
+                tell_report(session, pid, &report);
             }
             Action::End(how) => {
                 let (why, is_tried_again) = match how {
@@ -684,11 +658,11 @@ impl Service {
                 tracing::warn!(
                     event = "keyrx_ended",
                     session,
+                    reason = why,
                     "session {session}: keyrx is not running: {why}"
                 );
                 keyrx.said = None;
                 keyrx.since = now;
-                self.events.tell(&Entry::Ended { session, reason: why.clone() });
                 keyrx.ended = Some(why);
                 keyrx.retry_at = (is_tried_again && !self.is_stopping).then(|| now.saturating_add(LOOK));
             }
@@ -699,12 +673,12 @@ impl Service {
     fn dump(&mut self, session: u32) {
         let keyrx = self.keyrxes.get(&session);
         let Some(pid) = keyrx.and_then(|keyrx| keyrx.process.as_ref()).map(Process::id) else { return };
-        let (tell, crashes) = (self.causes.clone(), Crashes::new(self.paths.crashes()));
+        let (tell, crashes) = (self.causes.clone(), self.paths.crashes());
         let begun = self.threads.start(
             "dump",
             || {},
             move |_| {
-                crash::hung(&crashes, pid);
+                crash::hung(&crashes, pid, DUMP, KILLED);
                 let _ = tell.send(Cause::Dumped(session));
             },
         );
@@ -740,46 +714,42 @@ impl Service {
     }
 }
 
-/// What has become of a keyrx, for the Event Log.
-fn tell_report(events: &Events, session: u32, report: &Report) {
-    let seconds = |time: Duration| format!("{:.2}", time.as_secs_f64());
+fn tell_report(session: u32, pid: u32, report: &Report) {
+    let text = crate::supervise::text(report);
+    let millis = |time: &Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     match report {
         Report::Died { how, deaths, wait, mode, .. } => {
-            let how = match how {
-                How::Code(code) => format!("code {code}"),
-                How::Signal(_) => "ended by the service".to_owned(),
-                How::NotStarted => "not even started".to_owned(),
+            let cause = match how {
+                How::Code(code) => format!("it ended with code {code}"),
+                How::Signal(_) => "it was ended".to_owned(),
+                How::NotStarted => "it could not be started".to_owned(),
             };
-            events.tell(&Entry::Died { session, how, wait: seconds(*wait), deaths: *deaths });
+            let delay_ms = millis(wait);
+            tracing::warn!(
+                event = "keyrx_died",
+                session,
+                cause,
+                deaths,
+                delay_ms,
+                "session {session}: {text}"
+            );
+            let crashes = deaths;
             match mode {
                 Mode::Normal => {}
-                Mode::Safe => events.tell(&Entry::SafeMode { session }),
-                Mode::Rest { .. } => events.tell(&Entry::Rest { session }),
+                Mode::Safe => {
+                    tracing::warn!(event = "safe_mode", session, crashes, "session {session}: safe mode")
+                }
+                Mode::Rest { .. } => {
+                    tracing::error!(event = "resting", session, "session {session}: it rests")
+                }
             }
         }
-        Report::Hung(silence) => events.tell(&Entry::Hung { session, silence: seconds(*silence) }),
-        Report::StopTooLong(_) => {}
+        Report::Hung(silence) => {
+            let silence_ms = millis(silence);
+            tracing::error!(event = "keyrx_hangs", session, pid, silence_ms, "session {session}: {text}");
+        }
+        Report::StopTooLong(_) => {
+            tracing::warn!(event = "keyrx_stops_too_slowly", session, "session {session}: {text}");
+        }
     }
-}
-
-/// What there is to be told when a keyrx says how it is.
-fn changes(session: u32, before: Option<&Said>, now: &Said) -> Vec<Entry> {
-    let slow = |said: &Said| {
-        said.checks.iter().find(|check| check.name == "latency").map(|check| check.reason.clone())
-    };
-    let mut entries = Vec::new();
-    if now.status != before.map_or(Status::Healthy, |before| before.status) {
-        entries.push(match now.status {
-            Status::Healthy => Entry::Recovered { session },
-            status => {
-                let reasons = now.checks.iter().map(|check| format!("{}: {}", check.name, check.reason));
-                let reasons = reasons.collect::<Vec<_>>().join("; ");
-                Entry::Degraded { session, status: status.to_string(), reasons }
-            }
-        });
-    }
-    if let Some(reason) = slow(now).filter(|_| before.is_none_or(|before| slow(before).is_none())) {
-        entries.push(Entry::Slow { session, reason });
-    }
-    entries
 }

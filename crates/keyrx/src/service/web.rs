@@ -13,7 +13,6 @@ use keyrx_platform::lock::Guarded;
 use keyrx_platform::native::boot;
 use tokio::sync::watch;
 
-use super::events::{Entry, Events};
 use super::health::{self, Evidence};
 use crate::health::{Report, Status};
 use crate::threads::Threads;
@@ -99,12 +98,7 @@ pub struct Web;
 
 impl Web {
     /// On a thread of its own, until that is told to stop. Port 0: not at all.
-    pub fn start(
-        threads: &mut Threads,
-        board: Arc<Board>,
-        events: Arc<Events>,
-        port: u16,
-    ) -> std::io::Result<()> {
+    pub fn start(threads: &mut Threads, board: Arc<Board>, port: u16) -> std::io::Result<()> {
         if port == 0 {
             return Ok(());
         }
@@ -114,7 +108,7 @@ impl Web {
         };
         threads.start("web", wake, move |_| {
             match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-                Ok(runtime) => runtime.block_on(serve(board.clone(), &events, port, ended.clone())),
+                Ok(runtime) => runtime.block_on(serve(board.clone(), port, ended.clone())),
                 Err(error) => {
                     tracing::error!(event = "web_failed", error = %error, "the health port cannot be served: {error}");
                 }
@@ -123,14 +117,13 @@ impl Web {
     }
 }
 
-async fn serve(board: Arc<Board>, events: &Events, port: u16, mut end: watch::Receiver<bool>) {
+async fn serve(board: Arc<Board>, port: u16, mut end: watch::Receiver<bool>) {
     let mut is_told = false;
     let listeners = loop {
         match web::listen(port) {
             Ok(listeners) => break listeners,
             Err(error) => {
                 if !std::mem::replace(&mut is_told, true) {
-                    events.tell(&Entry::HealthPort { port, reason: error.to_string() });
                     tracing::error!(
                         event = "web_unreachable",
                         port,

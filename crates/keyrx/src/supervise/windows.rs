@@ -1,14 +1,15 @@
 //! What passes between supervisor and command: the words of systemd's protocol, and orders, through a pipe.
 
 use std::io;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use keyrx_platform::lock::Guarded;
 
-use super::{Cause, HEARTBEAT};
-use crate::crash::{self, Crashes};
+use super::{Cause, DUMP, HEARTBEAT};
+use crate::crash;
 use crate::paths::Paths;
 use crate::sd_notify::{
     Admitted, Heard, Message, SOCKET, SUPERVISOR_PID, Server, WATCHDOG, WATCHDOG_PID, order,
@@ -26,7 +27,7 @@ pub struct Wire {
     /// Who is connected. All that matters is whether it is the command.
     connected: Arc<Guarded<Vec<Admitted>>>,
     /// Where dumps go.
-    crashes: Crashes,
+    crashes: PathBuf,
 }
 
 impl Wire {
@@ -50,7 +51,7 @@ impl Wire {
         };
         let name = format!("keyrx-supervise-{}", std::process::id());
         let server = Server::open(threads, name, hear)?;
-        Ok(Wire { name: server.name, connected, crashes: Crashes::new(paths.crashes()) })
+        Ok(Wire { name: server.name, connected, crashes: paths.crashes() })
     }
 
     /// To be called when the command has ended.
@@ -74,7 +75,7 @@ impl Wire {
 
     /// Writes down what it is at.
     pub fn dump(&self, child: &Child) {
-        crash::hung(&self.crashes, child.id());
+        crash::hung(&self.crashes, child.id(), DUMP, 1);
     }
 
     /// A command that is no keyrx has only heard what its console says.
@@ -91,9 +92,7 @@ fn event(message: &Message) -> Option<Event> {
         Message::Ready | Message::Watchdog => Some(Event::Alive),
         Message::Stopping => Some(Event::Stopping),
         Message::Forgiven => Some(Event::Forgiven),
-        Message::Reloading | Message::Status(_) | Message::Health(_) | Message::Ended => {
-            None
-        }
+        Message::Reloading | Message::Status(_) | Message::Health(_) | Message::Ended => None,
     }
 }
 

@@ -24,6 +24,7 @@ use tokio::sync::oneshot;
 
 use super::{Server, access, exposition};
 use crate::chaos::{self, Point};
+use crate::crashes::{self, Found};
 use crate::daemon::{Order, Reply};
 use crate::health::{KeymapState, Report, Status, WebState};
 use crate::logging::LogLevel;
@@ -374,6 +375,12 @@ pub async fn logs(State(server): Shared, query: Result<Query<After>, QueryReject
     let (next, lines) = server.daemon.log.lines(after(query)?);
     let lines = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     Ok(Json(json!({ "next": next, "lines": lines.collect::<Vec<_>>() })).into_response())
+}
+
+/// `GET /api/crashes`
+pub async fn crashes(State(server): Shared) -> Answer {
+    let found = Found::in_directories(&crashes::directories(&server.daemon.paths));
+    Ok(Json(found.json()).into_response())
 }
 
 #[derive(Deserialize)]

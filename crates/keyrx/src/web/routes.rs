@@ -94,6 +94,7 @@ pub const ROUTES: &[Route] = &[
     row("POST", "/api/reload", Known, "", "Reads keymap and settings again; 422 if the keymap cannot be used", || post(api::reload)),
     row("POST", "/api/stop", Known, "", "Ends keyrx", || post(api::stop)),
     row("GET", "/api/logs", Known, "", "The last lines of the log, from the number `after` on", || get(api::logs)),
+    row("GET", "/api/crashes", Known, "", "What is known of crashes: the reports, and where dumps are", || get(api::crashes)),
     row("PUT", "/api/log-level", Known, r#"{"level":"debug"}"#, "What is worth a line from now on", || put(api::set_log_level)),
     row("GET", "/api/profiles", Known, "", "All profiles", || get(keymaps::profiles)),
     row("POST", "/api/profiles", Known, r#"{"name":"work","source":""}"#, "Makes a profile; without a source a blank one", || post(keymaps::create_profile)),

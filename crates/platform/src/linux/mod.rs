@@ -7,6 +7,8 @@
 mod bits;
 pub mod boot;
 mod devices;
+pub mod dump;
+pub mod event_log;
 mod examination;
 mod figures;
 mod keyboard;

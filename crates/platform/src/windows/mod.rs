@@ -13,6 +13,8 @@ mod correlator;
 mod desk;
 mod desktop;
 mod devices;
+pub mod dump;
+pub mod event_log;
 mod examination;
 mod figures;
 mod focus;
@@ -35,6 +37,7 @@ pub mod sessions;
 mod timer;
 mod tray;
 mod waker;
+pub mod wer;
 mod window;
 mod witness;
 

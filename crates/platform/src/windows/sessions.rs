@@ -58,7 +58,16 @@ pub struct Launched {
     /// The program.
     pub process: Process,
     /// What could not be had for it.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Lacking>,
+}
+
+/// Something that a program runs without.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lacking {
+    /// What, and why.
+    pub missing: String,
+    /// What does not work therefore.
+    pub consequence: &'static str,
 }
 
 /// Starts a program in a session, as the user who is logged on there; `NotFound`: nobody is. It has the user's
@@ -77,14 +86,20 @@ pub fn launch(
         Ok(token) => token,
         Err(error) if is(&error, ERROR_NO_TOKEN) => return Err(io::ErrorKind::NotFound.into()),
         Err(error) if is(&error, ERROR_PRIVILEGE_NOT_HELD) || is(&error, ERROR_ACCESS_DENIED) => {
-            warnings.push(format!("it runs as the one who runs this, who may not act for users: {error}"));
+            warnings.push(Lacking {
+                missing: format!("the right to act for users ({error})"),
+                consequence: "keyrx runs as whoever runs the service",
+            });
             own()?
         }
         Err(error) => return Err(error),
     };
     let token = primary(&token)?;
     if let Err(error) = give_ui_access(&token) {
-        warnings.push(format!("it has no UI access, and does not map in windows of administrators: {error}"));
+        warnings.push(Lacking {
+            missing: format!("UI access ({error})"),
+            consequence: "keys are not mapped in windows of programs that run as administrator",
+        });
     }
     let environment = environment(&token, variables)?;
     let application = wide(program.as_os_str());

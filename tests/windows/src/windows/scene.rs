@@ -154,6 +154,11 @@ impl Scene {
         command
     }
 
+    /// The executable.
+    pub fn keyrx_exe(&self) -> &Path {
+        &self.program
+    }
+
     /// The case's own directory.
     pub fn home(&self) -> &Path {
         &self.home

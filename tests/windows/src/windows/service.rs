@@ -48,7 +48,7 @@ impl Service {
             }
         }
         let program = scene.home().join("keyrx.exe");
-        fs::copy(scene.keyrx_path(), &program).unwrap();
+        fs::copy(scene.keyrx_exe(), &program).unwrap();
         // Nobody else listens there now.
         let health_port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
         let service = Service { program, health_port, console: None };

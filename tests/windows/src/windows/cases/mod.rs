@@ -2,6 +2,7 @@
 
 mod burst;
 mod commands;
+mod event_log;
 mod faults;
 mod guard;
 mod harness;
@@ -45,6 +46,7 @@ fn all() -> impl Iterator<Item = &'static Case> {
         guard::CASES,
         regressions::CASES,
         commands::CASES,
+        event_log::CASES,
         tray::CASES,
         service::CASES,
     ];

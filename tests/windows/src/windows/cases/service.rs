@@ -206,9 +206,9 @@ pub const CASES: &[Case] = &[
                 let keyrx = keyrx_platform::native::process::Process::open(pid.unwrap()).unwrap();
                 keyrx.terminate(0xC000_0005).unwrap(); // as an access to memory that is not there does
                 keyrx.wait();
-                let deaths = service.logged("\"keyrx_restarted\"").len();
+                let deaths = service.logged("\"keyrx_died\"").len();
                 scene.wait(ms(5000), "the death to be seen", |_| {
-                    service.logged("\"keyrx_restarted\"").len() >= deaths
+                    service.logged("\"keyrx_died\"").len() >= deaths
                 });
             }
             let health = service.until_health(scene, "safe mode");
