@@ -6,6 +6,7 @@ mod event_log;
 mod faults;
 mod guard;
 mod harness;
+mod installer;
 mod keys;
 mod modifiers;
 mod others;
@@ -49,6 +50,7 @@ fn all() -> impl Iterator<Item = &'static Case> {
         event_log::CASES,
         tray::CASES,
         service::CASES,
+        installer::CASES,
     ];
     groups.into_iter().flatten()
 }
