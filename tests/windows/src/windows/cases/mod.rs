@@ -2,6 +2,7 @@
 
 mod burst;
 mod commands;
+mod crashes;
 mod event_log;
 mod faults;
 mod guard;
@@ -46,6 +47,7 @@ fn all() -> impl Iterator<Item = &'static Case> {
         regressions::CASES,
         commands::CASES,
         event_log::CASES,
+        crashes::CASES,
         tray::CASES,
     ];
     groups.into_iter().flatten()
@@ -58,6 +60,7 @@ pub fn run(keyrx: &Path, words: &[&str]) -> ExitCode {
         return ExitCode::from(2);
     }
     panic::set_hook(Box::new(|info| {
+        eprintln!("DEBUG {info}");
         *PLACE.lock().unwrap() = info.location().map(ToString::to_string).unwrap_or_default();
     }));
     let (mut passed, mut failed) = (0, 0);
