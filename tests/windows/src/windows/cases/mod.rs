@@ -60,7 +60,6 @@ pub fn run(keyrx: &Path, words: &[&str]) -> ExitCode {
         return ExitCode::from(2);
     }
     panic::set_hook(Box::new(|info| {
-        eprintln!("DEBUG {info}");
         *PLACE.lock().unwrap() = info.location().map(ToString::to_string).unwrap_or_default();
     }));
     let (mut passed, mut failed) = (0, 0);
