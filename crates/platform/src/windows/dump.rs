@@ -105,12 +105,10 @@ pub fn write_of(
             }
             is_late
         })?;
-        let is_whole = || match {
+        let is_whole = || {
             drop(done);
-            watch.join()
-        } {
-            Ok(false) => Ok(()),
-            _ => Err(io::ErrorKind::TimedOut.into()),
+            let is_late = watch.join().unwrap_or(true);
+            if is_late { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
         };
         dump_if(process, pid, exception, file, is_whole)
     })
