@@ -94,7 +94,8 @@ pub fn begin(lifecycle: &Lifecycle, desk: &Desk, dump_wait: Option<Duration>) {
         }
     }
     let desk = desk.clone();
-    let watched = native::dump::on_exception(move |exception| {
+    let limit = recorder.dump_limit(UNTIL_DUMPED_AT_LAST).saturating_add(UNTIL_WRITTEN);
+    let watched = native::dump::on_exception(limit, move |exception| {
         desk.let_go();
         if let Some(recorder) = RECORDER.get() {
             recorder.lost(exception);

@@ -433,6 +433,7 @@ mod tests {
         }
         let file = fs::File::options().write(true).open(directory.join(format!("{}.dmp", names[0]))).unwrap();
         file.set_modified(SystemTime::now() - 22 * DAY).unwrap();
+        drop(file);
         fs::write(directory.join("notes.txt"), "not ours").unwrap();
         prune(&directory, SystemTime::now());
         assert_eq!(ids(&directory), names[3..]);

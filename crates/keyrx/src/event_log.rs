@@ -463,6 +463,26 @@ mod tests {
         assert!(numbers.iter().all(|number| matches!(number, 1000..=1099 | 2000..=2099 | 3000..=3099)));
     }
 
+    #[test]
+    fn the_manual_has_every_entry() {
+        let manual = include_str!("../../../docs/event-log.md");
+        let is_entry = |row: &&str| {
+            let number = row.strip_prefix("| ");
+            number.is_some_and(|number| number.starts_with(|first: char| first.is_ascii_digit()))
+        };
+        let rows = manual
+            .lines()
+            .filter(is_entry)
+            .map(|row| row.trim_matches(['|', ' ']).replace('*', ""))
+            .collect::<Vec<_>>();
+        let expected = include_str!("../resources/event_log.mc").split("MessageId=").skip(1).map(|entry| {
+            let lines = entry.lines().collect::<Vec<_>>();
+            let text = lines[5].trim_end_matches(|end: char| end.is_ascii_digit()).trim_end_matches('%');
+            format!("{} | {text}", lines[0])
+        });
+        assert_eq!(rows, expected.collect::<Vec<_>>());
+    }
+
     fn rejected(place: u32) -> Entry {
         Entry::KeymapRejected { place: place.to_string(), message: String::new() }
     }

@@ -112,3 +112,28 @@ impl Helper {
 pub fn file(directory: &Path, name: &str) -> PathBuf {
     directory.join(format!("{name}.dmp"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_asked(name: &str) -> bool {
+        ask(&Request { name: name.into(), exception: None, limit: Duration::from_secs(30), exit_code: 70 })
+    }
+
+    #[test]
+    fn who_watches_is_asked_first_and_a_helper_only_where_that_does_not_do_it() {
+        assert!(!is_asked("nobody is there"));
+        set_asker(Box::new(|request| request.name == "a"));
+        assert!(is_asked("a") && !is_asked("b"));
+        let helper = |code: &str| Helper {
+            program: "cmd.exe".into(),
+            arguments: ["/c", "exit", code].map(OsString::from).to_vec(),
+            directory: PathBuf::new(),
+        };
+        set_helper(helper("0"));
+        assert_eq!(is_asked("b"), cfg!(windows));
+        set_helper(helper("1"));
+        assert!(is_asked("a") && !is_asked("b"));
+    }
+}

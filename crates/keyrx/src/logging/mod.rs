@@ -107,14 +107,8 @@ impl Logging {
         let logger =
             Arc::new(Logger { level: AtomicU8::new(level as u8), ring, wake, metrics: metrics.clone() });
         let file = file.map(|path| LogFile::new(path.to_owned(), Limits::USUAL));
-        let mut writer = Writer {
-            logger: logger.clone(),
-            woken,
-            console: Console::of_stderr(format),
-            file,
-            next: 0,
-            event_log: EventLog::open(),
-        };
+        let mut writer =
+            Writer { logger: logger.clone(), woken, console: Console::of_stderr(format), file, next: 0 };
         metrics.set_log_file_fails(writer.file.is_none());
         let mut threads = Threads::default();
         let waker = logger.clone();
@@ -332,14 +326,15 @@ struct Writer {
     file: Option<LogFile>,
     /// The first line that the file has not got.
     next: u64,
-    event_log: EventLog,
 }
 
 impl Writer {
     fn run(&mut self, stop: &Stop) {
+        // Here, for at the start of the system its service may let us wait.
+        let event_log = EventLog::open();
         loop {
             let retry_at = self.file.as_ref().and_then(LogFile::retry_at);
-            let moments = [retry_at, self.event_log.next()];
+            let moments = [retry_at, event_log.next()];
             let woken = match moments.into_iter().flatten().min() {
                 Some(at) => self.woken.recv_timeout(at.saturating_duration_since(Instant::now())),
                 None => self.woken.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -353,10 +348,10 @@ impl Writer {
             self.console.write(&unwritten);
             self.write_file(Instant::now());
             for entry in unwritten.iter().filter_map(|line| line.entry.clone()) {
-                self.event_log.report(entry);
+                event_log.report(entry);
             }
             let ends = ends || woken == Err(RecvTimeoutError::Disconnected);
-            self.event_log.catch_up(ends);
+            event_log.catch_up(ends);
             if ends {
                 return;
             }
@@ -557,8 +552,7 @@ mod tests {
         let path = home.join("gone/log");
         let console = Console { format: LogFormat::Text, is_journal: false, has_color: false };
         let file = Some(LogFile::new(path.clone(), Limits::USUAL));
-        let event_log = EventLog::open();
-        let mut writer = Writer { logger: logger.clone(), woken, console, file, next: 0, event_log };
+        let mut writer = Writer { logger: logger.clone(), woken, console, file, next: 0 };
         let now = Instant::now();
         tracing::subscriber::with_default(logger.clone(), || {
             tracing::info!(event = "one");

@@ -13,7 +13,7 @@ pub fn start_helper(_: &mut Command) -> io::Result<Child> {
 }
 
 /// The kernel ends whoever does what cannot be done, and `tell` is never called.
-pub fn on_exception(_tell: impl Fn(&Exception) + Send + 'static) -> io::Result<()> {
+pub fn on_exception(_limit: Duration, _tell: impl Fn(&Exception) + Send + 'static) -> io::Result<()> {
     Ok(())
 }
 

@@ -39,8 +39,7 @@ use crate::live::{Kind, Live};
 /// The rest of the exception's filter.
 const CONTINUE_SEARCH: i32 = 0;
 
-/// So long a thread that is lost waits for what is done about it: so often, so many milliseconds.
-const LOOKS: u32 = 400;
+/// How often a thread that is lost looks whether all has been done about it, in milliseconds.
 const LOOK: u32 = 10;
 
 /// Writes a dump of a process. `exception` is the thread and where its pointers are, in the memory of that process.
@@ -106,12 +105,10 @@ pub fn write_of(
             }
             is_late
         })?;
-        let is_whole = || match {
+        let is_whole = || {
             drop(done);
-            watch.join()
-        } {
-            Ok(false) => Ok(()),
-            _ => Err(io::ErrorKind::TimedOut.into()),
+            let is_late = watch.join().unwrap_or(true);
+            if is_late { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
         };
         dump_if(process, pid, exception, file, is_whole)
     })
@@ -193,12 +190,15 @@ static IS_DYING: AtomicBool = AtomicBool::new(false);
 static THREAD: AtomicU32 = AtomicU32::new(0);
 static POINTERS: AtomicUsize = AtomicUsize::new(0);
 static IS_TOLD: AtomicBool = AtomicBool::new(false);
+/// So many looks it has.
+static LOOKS: AtomicU32 = AtomicU32::new(0);
 static LISTENER: OnceLock<Thread> = OnceLock::new();
 
 /// Calls `tell` when an exception that nobody handles is about to end the process, on a thread that waits for nothing
-/// else: the one that it happened in may have no stack left. Then, or after four seconds, Windows takes its course
-/// (Windows Error Reporting). To be called once.
-pub fn on_exception(tell: impl Fn(&Exception) + Send + 'static) -> io::Result<()> {
+/// else: the one that it happened in may have no stack left. Then, or after `limit`, Windows takes its course (Windows
+/// Error Reporting). To be called once.
+pub fn on_exception(limit: Duration, tell: impl Fn(&Exception) + Send + 'static) -> io::Result<()> {
+    LOOKS.store(u32::try_from(limit.as_millis()).unwrap_or(u32::MAX) / LOOK, Ordering::Release);
     let thread = thread::Builder::new().name("dying".into()).spawn(move || {
         let _live = Live::new(Kind::Thread);
         while !IS_DYING.load(Ordering::Acquire) {
@@ -240,7 +240,7 @@ unsafe extern "system" fn filter(pointers: *const EXCEPTION_POINTERS) -> i32 {
     }
     if let Some(thread) = LISTENER.get() {
         thread.unpark();
-        for _ in 0..LOOKS {
+        for _ in 0..LOOKS.load(Ordering::Acquire) {
             if IS_TOLD.load(Ordering::Acquire) {
                 break;
             }

@@ -105,11 +105,26 @@ impl Scene {
     /// As `keyrx`, with faults on demand, and waits until it can be asked for them.
     pub fn keyrx_with_faults(&mut self, keymap: &str) {
         self.start(keymap, &["--chaos", "--port", "0"], &[("KEYRX_INJECTED", "map")]);
+        self.wait_until_served();
+    }
+
+    fn wait_until_served(&mut self) {
         self.wait(ms(10_000), "keyrx to serve and to be ready", |scene| {
             scene.listen();
             scene.log.contains("ready") && scene.place().is_some()
         });
         self.noted = self.log.len();
+    }
+
+    /// The number of keyrx's process.
+    pub fn keyrx_id(&self) -> u32 {
+        self.keyrx.as_ref().expect("keyrx has been started").id()
+    }
+
+    /// As `keyrx_with_faults`, with all the time it takes Wine to write a dump: it looks at each function of the program.
+    pub fn keyrx_with_dumps(&mut self, keymap: &str) {
+        self.start(keymap, &["--chaos", "--port", "0", "--dump-wait", "60"], &[("KEYRX_INJECTED", "map")]);
+        self.wait_until_served();
     }
 
     fn start(&mut self, keymap: &str, arguments: &[&str], variables: &[(&str, &str)]) {
@@ -204,7 +219,11 @@ impl Scene {
 
     /// Waits for the end of keyrx.
     pub fn ended(&mut self) -> ExitStatus {
-        self.wait(ms(8000), "keyrx to end", |scene| scene.status().is_some());
+        self.ended_within(ms(8000))
+    }
+
+    pub fn ended_within(&mut self, limit: Duration) -> ExitStatus {
+        self.wait(limit, "keyrx to end", |scene| scene.status().is_some());
         let status = self.status().unwrap();
         self.listen();
         self.keyrx = None;

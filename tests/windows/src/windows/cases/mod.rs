@@ -2,6 +2,7 @@
 
 mod burst;
 mod commands;
+mod crashes;
 mod event_log;
 mod faults;
 mod guard;
@@ -48,6 +49,7 @@ fn all() -> impl Iterator<Item = &'static Case> {
         regressions::CASES,
         commands::CASES,
         event_log::CASES,
+        crashes::CASES,
         tray::CASES,
         service::CASES,
         installer::CASES,
