@@ -35,6 +35,9 @@ use crate::web::{self, Phase};
 /// An editor writes a file in several steps: it is looked at so long after a hint, and again until it stays the same.
 const QUIET: Duration = Duration::from_millis(50);
 
+/// How often files are looked at where the system does not tell of changes.
+const UNTOLD: Duration = Duration::from_secs(2);
+
 /// How often it is looked how keyrx is, and the state is saved if it has changed.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -202,7 +205,8 @@ impl Control {
             Cause::Woken => {}
             Cause::Hint(event) => {
                 if self.watch.concerns(&event) {
-                    self.plan.files_at = self.plan.files_at.or(Instant::now().checked_add(QUIET));
+                    let soon = Instant::now().checked_add(QUIET);
+                    self.plan.files_at = self.plan.files_at.into_iter().chain(soon).min();
                 }
             }
             Cause::Signal(Signal::Reload) | Cause::Tray(Choice::Reload) => self.plan.is_outdated = true,
@@ -286,7 +290,13 @@ impl Control {
         if self.plan.reading.is_none() && self.plan.files_at.is_some_and(|at| at <= now) {
             let change = self.watch.check();
             self.plan.is_outdated |= change == Change::Complete;
-            self.plan.files_at = (change == Change::Unfinished).then(|| now.checked_add(QUIET)).flatten();
+            let is_blind = self.watch.is_blind();
+            self.daemon.metrics.set_files_unwatched(is_blind);
+            self.plan.files_at = match change {
+                Change::Unfinished => now.checked_add(QUIET),
+                Change::None | Change::Complete if is_blind => now.checked_add(UNTOLD),
+                Change::None | Change::Complete => None,
+            };
         }
         if self.plan.reading.is_none() && (self.plan.is_outdated || self.plan.change.is_some()) {
             self.begin_to_read();

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use keyrx_platform::Aid;
 use serde::Serialize;
 
 use crate::metrics::{self, Snapshot};
@@ -199,6 +200,12 @@ pub fn assess(now: Duration, evidence: &Evidence, timestamp: String) -> Report {
     if metrics.is_away {
         checks.add("desktop", Status::Healthy, "the screen is locked, or another desktop is in front");
     }
+    checks.judge("device_ids", degraded_if(metrics.is_refused(Aid::RawInput)), || {
+        format!("{} (no_device_ids)", Aid::RawInput.lack())
+    });
+    checks.judge("device_watch", degraded_if(metrics.is_refused(Aid::DeviceWatch)), || {
+        Aid::DeviceWatch.lack().into()
+    });
     let platform_hooks = session.max(output).max(engine).max(devices);
 
     let place = evidence.mistake.as_ref().map(|mistake| format!(" ({mistake})")).unwrap_or_default();
@@ -222,6 +229,9 @@ pub fn assess(now: Duration, evidence: &Evidence, timestamp: String) -> Report {
             "the keymap has not been read; keys pass through (passthrough)",
         ),
     };
+    checks.judge("keymap_watch", degraded_if(metrics.files_unwatched), || {
+        "the system does not tell when a keymap changes; it is looked at every few seconds".into()
+    });
     let Recovery { mode, recent_crashes } = evidence.recovery;
     checks.judge("supervisor", degraded_if(mode != Mode::Normal || recent_crashes > 0), || match mode {
         Mode::Normal => format!("{recent_crashes} crashes of keyrx in five minutes"),
@@ -389,6 +399,9 @@ mod tests {
         check(|it| it.metrics.panics_5m = 1, 10, Degraded, &["panics"]);
         check(|it| it.metrics.log_file_fails = true, 10, Degraded, &["log"]);
         check(|it| it.metrics.state_fails = true, 10, Degraded, &["state"]);
+        check(|it| it.metrics.files_unwatched = true, 10, Degraded, &["keymap_watch"]);
+        check(|it| it.metrics.refused[Aid::RawInput as usize] = true, 10, Degraded, &["device_ids"]);
+        check(|it| it.metrics.refused[Aid::DeviceWatch as usize] = true, 10, Degraded, &["device_watch"]);
         check(|it| it.metrics.errors_5m = 5, 10, Healthy, &[]);
     }
 

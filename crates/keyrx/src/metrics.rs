@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use keyrx_engine::{Action, Motion, Rule};
 
-use keyrx_platform::{Interruption, lock};
+use keyrx_platform::{Aid, Interruption, lock};
 
 use crate::guard::Bell;
 
@@ -121,6 +121,9 @@ pub struct Metrics {
     lost_lines: AtomicU64,
     log_file_fails: AtomicBool,
     state_fails: AtomicBool,
+    files_unwatched: AtomicBool,
+    /// By `Aid`.
+    refused: [AtomicBool; Aid::COUNT],
     is_paused: AtomicBool,
     is_away: AtomicBool,
     is_ready: AtomicBool,
@@ -159,6 +162,8 @@ impl Metrics {
             lost_lines: zero(),
             log_file_fails: no(),
             state_fails: no(),
+            files_unwatched: no(),
+            refused: [const { AtomicBool::new(false) }; Aid::COUNT],
             is_paused: no(),
             is_away: no(),
             is_ready: no(),
@@ -250,6 +255,13 @@ impl Metrics {
         self.keymap_in_force.load(Ordering::Relaxed)
     }
 
+    /// Whether the system refuses something that can be done without.
+    pub fn set_refused(&self, aid: Aid, is_refused: bool) {
+        if let Some(refused) = self.refused.get(aid as usize) {
+            refused.store(is_refused, Ordering::Relaxed);
+        }
+    }
+
     pub fn count_interruption(&self, why: Interruption) {
         self.interruptions.add(why as usize, 1);
     }
@@ -329,6 +341,11 @@ impl Metrics {
         self.state_fails.store(fails, Ordering::Relaxed);
     }
 
+    /// The system does not tell of changes of the keymap's files.
+    pub fn set_files_unwatched(&self, is_so: bool) {
+        self.files_unwatched.store(is_so, Ordering::Relaxed);
+    }
+
     /// All of it, as it is now. What is read while it changes may be a moment apart.
     pub fn snapshot(&self) -> Snapshot {
         let at = self.uptime();
@@ -361,6 +378,8 @@ impl Metrics {
             locks_repaired: lock::repaired(),
             log_file_fails: is(&self.log_file_fails),
             state_fails: is(&self.state_fails),
+            files_unwatched: is(&self.files_unwatched),
+            refused: self.refused.each_ref().map(is),
             is_paused: is(&self.is_paused),
             is_away: is(&self.is_away),
             is_ready: is(&self.is_ready),
@@ -399,6 +418,9 @@ pub struct Snapshot {
     pub locks_repaired: u64,
     pub log_file_fails: bool,
     pub state_fails: bool,
+    pub files_unwatched: bool,
+    /// By `Aid`.
+    pub refused: [bool; Aid::COUNT],
     pub is_paused: bool,
     pub is_away: bool,
     pub is_ready: bool,
@@ -409,6 +431,10 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    pub fn is_refused(&self, aid: Aid) -> bool {
+        self.refused.get(aid as usize).is_some_and(|refused| *refused)
+    }
+
     /// How many keys are down because of us.
     pub fn keys_held(&self) -> u64 {
         let of = |motion| self.effects.get(motion as usize).copied().unwrap_or(0);

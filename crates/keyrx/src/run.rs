@@ -168,7 +168,7 @@ impl Run {
         let mut watch = Watch::new(move |event| {
             chaos::strike(Point::Watcher);
             drop(tell.send(Cause::Hint(event)));
-        })?;
+        });
         let source = self.source(&profiles, &saved)?;
         let start = match lifecycle.mode() {
             Mode::Normal => Start::reading(&source, &saved, &metrics),

@@ -188,6 +188,13 @@ impl Handler for Session {
                 }
                 self.step(Input::Deadline(time), effects);
             }
+            Event::Aid(aid, Some(error)) => {
+                let (lack, error) = (aid.lack(), error.to_string());
+                tracing::warn!(event = "aid_refused", aid = ?aid, error, "{error}: {lack}");
+            }
+            Event::Aid(aid, None) => {
+                tracing::info!(event = "aid_given", aid = ?aid, "no longer so: {}", aid.lack());
+            }
             Event::Delivered(_) => {}
         }
         // What a key's event has left to be done is done right after it.

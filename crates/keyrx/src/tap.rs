@@ -93,6 +93,7 @@ impl Tap {
             Event::Ready => self.metrics.set_ready(),
             Event::Woken(_) => self.metrics.session_answers(),
             Event::Delivered(_) => self.metrics.canary_is_back(),
+            Event::Aid(aid, refused) => self.metrics.set_refused(aid, refused.is_some()),
             Event::Interrupted(_, why) => {
                 self.metrics.count_interruption(why);
                 match why {

@@ -26,7 +26,7 @@ pub use device::{Device, Excluded, Kind};
 pub use error::Error;
 pub use figures::{Figures, ThreadFigures};
 pub use finding::{Finding, State};
-pub use handler::{Event, Focus, Handler, Interruption, Needs, Next};
+pub use handler::{Aid, Event, Focus, Handler, Interruption, Needs, Next};
 pub use options::{Injected, Options};
 pub use seen::Seen;
 
