@@ -79,8 +79,10 @@ impl Bell {
 
 fn watch(metrics: &Metrics, desk: &Desk, stop: &Stop) {
     let mut sight = Sight::default();
-    let see =
-        || Seen { working: metrics.busy_since().or(metrics.called_at()), stopping: metrics.is_stopping() };
+    let see = || Seen {
+        working: metrics.busy_since().or(metrics.called_at()),
+        stopping: metrics.phases().now().reason().is_some(),
+    };
     while !stop.is_requested() {
         match sight.look(see(), metrics.uptime()) {
             Verdict::Fine => {}

@@ -9,6 +9,7 @@ use keyrx_platform::Aid;
 use serde::Serialize;
 
 use crate::metrics::{self, Snapshot};
+use crate::phase::Phase;
 use crate::recovery::{Mode, Recovery};
 
 /// So many latencies say something.
@@ -192,10 +193,10 @@ pub fn assess(now: Duration, evidence: &Evidence, timestamp: String) -> Report {
     // with that.
     let has_keymap = matches!(evidence.keymap, KeymapState::Current | KeymapState::LastGood);
     let has_keyboards = metrics.keyboards > 0 || metrics.is_away || !has_keymap;
-    let devices = match (has_keyboards, metrics.is_ready) {
-        (_, false) => checks.add("devices", Status::Degraded, "keyrx is starting"),
-        (false, true) => checks.add("devices", Status::Degraded, "there is no keyboard to read"),
-        (true, true) => Status::Healthy,
+    let devices = match (metrics.phase, has_keyboards) {
+        (Phase::Starting, _) => checks.add("devices", Status::Degraded, "keyrx is starting"),
+        (_, false) => checks.add("devices", Status::Degraded, "there is no keyboard to read"),
+        (_, true) => Status::Healthy,
     };
     if metrics.is_away {
         checks.add("desktop", Status::Healthy, "the screen is locked, or another desktop is in front");
@@ -345,7 +346,7 @@ mod tests {
     /// All is well.
     fn well() -> Evidence {
         let metrics = Metrics::new();
-        metrics.set_ready();
+        metrics.phases().ready();
         metrics.keyboard_connected();
         let snapshot = Snapshot { at: Duration::ZERO, ..metrics.snapshot() };
         let none = snapshot.latency.clone();
@@ -380,7 +381,7 @@ mod tests {
         check(|it| it.metrics.canary_at = Some(second), 4_500, Unhealthy, &["output"]);
         check(|it| it.metrics.busy_since = Some(second), 1_100, Degraded, &["engine"]);
         check(|it| it.metrics.busy_since = Some(second), 1_600, Unhealthy, &["engine"]);
-        check(|it| it.metrics.is_ready = false, 10, Degraded, &["devices"]);
+        check(|it| it.metrics.phase = Phase::Starting, 10, Degraded, &["devices"]);
         check(|it| it.metrics.keyboards = 0, 10, Degraded, &["devices"]);
         check(|it| it.metrics.is_away = true, 10, Healthy, &["desktop"]);
         check(|it| (it.metrics.is_away, it.metrics.keyboards) = (true, 0), 10, Healthy, &["desktop"]);
@@ -455,8 +456,9 @@ mod tests {
             evidence.metrics.called_at = called_at.map(Duration::from_millis);
             evidence.metrics.busy_since = busy_since.map(Duration::from_millis);
             evidence.metrics.control_at = Duration::from_millis(control_at);
-            let [is_ready, is_paused, is_away, log_file_fails] = flags;
-            evidence.metrics = Snapshot { is_ready, is_paused, is_away, log_file_fails, ..evidence.metrics };
+            let [is_starting, is_paused, is_away, log_file_fails] = flags;
+            let phase = if is_starting { Phase::Starting } else { Phase::Running };
+            evidence.metrics = Snapshot { phase, is_paused, is_away, log_file_fails, ..evidence.metrics };
             let at = |millis| assess(Duration::from_millis(millis), &evidence, String::new());
             let (before, after) = (at(now), at(now + later));
             prop_assert!(before.status <= after.status);

@@ -21,6 +21,7 @@ mod log_file;
 mod logging;
 mod metrics;
 mod paths;
+mod phase;
 mod profiles;
 mod recovery;
 mod rehearsal;

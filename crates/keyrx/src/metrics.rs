@@ -3,6 +3,7 @@
 //! Whoever counts does it with one atomic instruction and waits for nobody. Numbers only grow; what is of interest
 //! lately is the difference of two readings.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use keyrx_engine::{Action, Motion, Rule};
 use keyrx_platform::{Aid, Interruption, lock};
 
 use crate::guard::Bell;
+use crate::phase::{Phase, Phases};
 
 /// What came of a key's event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,8 +128,7 @@ pub struct Metrics {
     refused: [AtomicBool; Aid::COUNT],
     is_paused: AtomicBool,
     is_away: AtomicBool,
-    is_ready: AtomicBool,
-    is_stopping: AtomicBool,
+    phases: Phases,
     /// When the control thread last did anything. In microseconds from the start, like all moments here.
     control_at: AtomicU64,
     /// When the session began with what it is at; 0 if it is at nothing.
@@ -136,13 +137,14 @@ pub struct Metrics {
     called_at: AtomicU64,
     /// When a canary was sent that has not come through yet; 0 if it has.
     canary_at: AtomicU64,
-    bell: Bell,
+    bell: Arc<Bell>,
 }
 
 impl Metrics {
     pub fn new() -> Metrics {
         let zero = || AtomicU64::new(0);
         let no = || AtomicBool::new(false);
+        let bell = Arc::new(Bell::default());
         Metrics {
             start: Instant::now(),
             events: Counters::new(),
@@ -166,13 +168,12 @@ impl Metrics {
             refused: [const { AtomicBool::new(false) }; Aid::COUNT],
             is_paused: no(),
             is_away: no(),
-            is_ready: no(),
-            is_stopping: no(),
+            phases: Phases::new(bell.clone()),
             control_at: zero(),
             busy_since: zero(),
             called_at: zero(),
             canary_at: zero(),
-            bell: Bell::default(),
+            bell,
         }
     }
 
@@ -227,15 +228,6 @@ impl Metrics {
 
     pub fn keyboard_gone(&self) {
         self.keyboards_gone.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Every keyboard that was there at the start is read or has been refused.
-    pub fn set_ready(&self) {
-        self.is_ready.store(true, Ordering::Relaxed);
-    }
-
-    pub fn is_ready(&self) -> bool {
-        self.is_ready.load(Ordering::Relaxed)
     }
 
     pub fn set_paused(&self, is_paused: bool) {
@@ -305,14 +297,9 @@ impl Metrics {
         self.control_at.store(self.moment(), Ordering::Relaxed);
     }
 
-    /// The end has begun.
-    pub fn set_stopping(&self) {
-        self.is_stopping.store(true, Ordering::Relaxed);
-        self.bell.ring();
-    }
-
-    pub fn is_stopping(&self) -> bool {
-        self.is_stopping.load(Ordering::Relaxed)
+    /// What the run is at.
+    pub fn phases(&self) -> &Phases {
+        &self.phases
     }
 
     pub fn count_keymap(&self, is_usable: bool) {
@@ -382,7 +369,7 @@ impl Metrics {
             refused: self.refused.each_ref().map(is),
             is_paused: is(&self.is_paused),
             is_away: is(&self.is_away),
-            is_ready: is(&self.is_ready),
+            phase: self.phases.now(),
             control_at: moment(&self.control_at).unwrap_or_default(),
             busy_since: moment(&self.busy_since),
             called_at: moment(&self.called_at),
@@ -423,7 +410,7 @@ pub struct Snapshot {
     pub refused: [bool; Aid::COUNT],
     pub is_paused: bool,
     pub is_away: bool,
-    pub is_ready: bool,
+    pub phase: Phase,
     pub control_at: Duration,
     pub busy_since: Option<Duration>,
     pub called_at: Option<Duration>,

@@ -90,7 +90,7 @@ impl Tap {
                 self.metrics.keyboard_gone();
                 self.keyboards.with(|known| known.remove(&id));
             }
-            Event::Ready => self.metrics.set_ready(),
+            Event::Ready => _ = self.metrics.phases().ready(),
             Event::Woken(_) => self.metrics.session_answers(),
             Event::Delivered(_) => self.metrics.canary_is_back(),
             Event::Aid(aid, refused) => self.metrics.set_refused(aid, refused.is_some()),

@@ -211,6 +211,7 @@ fn the_commands_speak_to_the_running_keyrx() {
     };
     assert!(run(&["status"], 0).contains("is healthy"));
     assert!(run(&["status", "--json"], 0).contains("\"status\": \"healthy\""));
+    assert!(run(&["status", "--json"], 0).contains("\"phase\": \"running\""));
     assert!(run(&["health"], 0).contains("healthy"));
     assert!(run(&["metrics"], 0).contains("# TYPE keyrx_events_total counter"));
     run(&["pause"], 0);
@@ -623,6 +624,8 @@ fn the_end_tells_every_client_and_finishes_what_was_asked() {
     assert!(took < Duration::from_secs(5), "{took:?}");
     let log = it.log();
     assert_eq!(log.last().unwrap()["event"], "stopped");
+    let stopping = log.iter().find(|line| line["event"] == "stopping").unwrap();
+    assert_eq!(stopping["context"]["reason"], "command", "{stopping}");
     let pids = fs::read_dir(state_dir(&it.home)).unwrap().flatten();
     assert!(!pids.map(|it| it.path()).any(|path| path.extension().is_some_and(|end| end == "pid")));
 }

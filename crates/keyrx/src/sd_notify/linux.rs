@@ -104,7 +104,7 @@ mod tests {
     use std::ffi::OsString;
     use std::time::Duration;
 
-    use super::super::{Notify, SOCKET, WATCHDOG, WATCHDOG_PID};
+    use super::super::{Notify, Reason, SOCKET, WATCHDOG, WATCHDOG_PID};
     use super::*;
     use crate::testing::directory;
 
@@ -128,12 +128,13 @@ mod tests {
         told.watchdog();
         told.status("fine\nREADY=1");
         told.forgiven();
-        told.stopping();
+        told.stopping(Reason::Command);
         listener.put("").unwrap();
         let heard = (0..7).flat_map(|_| listener.receive().unwrap()).collect::<Vec<_>>();
         let status = Message::Status("fine READY=1".into());
         let expected = [Message::Ready, Message::Reloading, Message::Watchdog, status, Message::Forgiven];
-        assert_eq!(heard, [&expected[..], &[Message::Stopping]].concat());
+        let end = [Message::Stopping, Message::Status("stopping (command)".into())];
+        assert_eq!(heard, [&expected[..], &end].concat());
     }
 
     #[test]

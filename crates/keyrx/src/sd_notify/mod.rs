@@ -11,6 +11,8 @@ use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::phase::Reason;
+
 #[cfg(target_os = "linux")]
 pub use system::Listener;
 
@@ -59,9 +61,9 @@ impl Notify {
         self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}", now.as_micros()));
     }
 
-    /// It ends.
-    pub fn stopping(&self) {
-        self.send("STOPPING=1");
+    /// It ends, for this reason.
+    pub fn stopping(&self, why: Reason) {
+        self.send(&format!("STOPPING=1\nSTATUS=stopping ({})", why.name()));
     }
 
     /// There has been progress. Never to be said for any other reason.
