@@ -29,9 +29,9 @@ use crate::session::Command;
 use crate::settings::{Said, Settings};
 use crate::signals::Signal;
 use crate::state::{LastGood, State, Store};
-use crate::threads::Stop;
 use crate::watch::{Change, Watch};
 use crate::web;
+use keyrx_platform::threads::Stop;
 
 /// An editor writes a file in several steps: it is looked at so long after a hint, and again until it stays the same.
 const QUIET: Duration = Duration::from_millis(50);

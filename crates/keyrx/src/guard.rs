@@ -12,7 +12,7 @@ use anyhow::Result;
 
 use crate::daemon::Desk;
 use crate::metrics::Metrics;
-use crate::threads::{Stop, Threads};
+use keyrx_platform::threads::{Stop, Threads};
 
 /// How soon it looks again for a session that hangs to be back.
 const SOON: Duration = Duration::from_millis(50);

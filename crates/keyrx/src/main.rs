@@ -40,7 +40,6 @@ mod tap;
 mod test;
 #[cfg(test)]
 mod testing;
-mod threads;
 mod timestamp;
 mod watch;
 mod web;

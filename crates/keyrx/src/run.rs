@@ -36,10 +36,10 @@ use crate::session::Session;
 use crate::settings::{Said, Settings};
 use crate::state::{State, Store};
 use crate::tap::{self, Keyboards, Tap};
-use crate::threads::Threads;
 use crate::watch::Watch;
 use crate::web::{Access, Web};
 use crate::{crash, signals};
+use keyrx_platform::threads::Threads;
 
 /// So much may wait for the thread `compile`.
 const MOST_JOBS: usize = 4;

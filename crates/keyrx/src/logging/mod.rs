@@ -25,9 +25,9 @@ use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::log_file::{Limits, LogFile};
 use crate::metrics::Metrics;
-use crate::threads::{Stop, Threads};
 use crate::timestamp::Timestamp;
 use keyrx_platform::lock::Guarded;
+use keyrx_platform::threads::{Stop, Threads};
 
 /// The name under which log lines of all versions are known.
 const SERVICE: &str = "keyrx_daemon";

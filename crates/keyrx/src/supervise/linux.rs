@@ -11,7 +11,7 @@ use keyrx_platform::native::process::{Tell, tell};
 use super::{Cause, HEARTBEAT};
 use crate::sd_notify::{Listener, Message, SOCKET, WATCHDOG, WATCHDOG_PID};
 use crate::supervisor::Event;
-use crate::threads::Threads;
+use keyrx_platform::threads::Threads;
 
 /// The command may tell that it makes progress.
 pub const HAS_HEARTBEAT: bool = true;

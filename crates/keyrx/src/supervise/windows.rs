@@ -5,7 +5,7 @@ use std::process::{Child, Command, ExitStatus};
 use std::sync::mpsc::Sender;
 
 use super::Cause;
-use crate::threads::Threads;
+use keyrx_platform::threads::Threads;
 
 /// Nothing tells that the command makes progress, so that no hung one is found.
 pub const HAS_HEARTBEAT: bool = false;

@@ -38,7 +38,6 @@ use std::io;
 use std::mem;
 use std::ptr::null_mut;
 use std::sync::mpsc::{Receiver, Sender as Tell, channel};
-use std::thread;
 
 use windows_sys::Win32::Foundation::WAIT_OBJECT_0;
 use windows_sys::Win32::System::Threading::INFINITE;
@@ -55,11 +54,10 @@ pub use probe::{Driver, Probe};
 pub use tray::Tray;
 pub use waker::Waker;
 
-use crate::live::{Kind, Live};
 use crate::{Aid, Error, Event, Focus, Handler, Options};
 use chaos::Chaos;
 use desk::Desk;
-use devices::Listed;
+use devices::{Listed, Lister};
 use focus::Follower;
 use hook::{Current, DesktopSwitches};
 use send_input::{Sender, Stamp};
@@ -110,6 +108,8 @@ struct Loop<'a, 'b> {
     timer: Timer,
     /// Set when one of our threads has something to tell.
     news: Waker,
+    /// Lists the keyboards, once that is needed.
+    lister: Option<Lister>,
     listed: (Tell<Vec<Listed>>, Receiver<Vec<Listed>>),
     focused: (Tell<Focus>, Receiver<Focus>),
     /// Follows the focus, if the handler needs that.
@@ -128,6 +128,7 @@ impl<'a, 'b> Loop<'a, 'b> {
             desk,
             timer: Timer::new().map_err(doing("make a timer"))?,
             news,
+            lister: None,
             listed: channel(),
             focused: channel(),
             follower: None,
@@ -188,18 +189,14 @@ impl<'a, 'b> Loop<'a, 'b> {
     }
 
     /// Has the keyboards listed, by a thread that may take its time.
-    fn list_keyboards(&self) {
-        let (tell, news) = (self.listed.0.clone(), self.news.clone());
-        let live = Live::new(Kind::Thread);
-        // Without the thread the list stays as it is until a keyboard comes or goes again.
-        let _ = thread::Builder::new().name("keyboards".into()).spawn(move || {
-            let _live = live;
-            if let Ok(listed) = devices::listed() {
-                // The loop is gone when keyrx ends.
-                let _ = tell.send(listed);
-                news.wake();
-            }
-        });
+    fn list_keyboards(&mut self) {
+        if self.lister.is_none() {
+            // Without the thread the list stays as it is until a keyboard comes or goes again.
+            self.lister = Lister::start(self.listed.0.clone(), self.news.clone()).ok();
+        }
+        if let Some(lister) = &self.lister {
+            lister.list();
+        }
     }
 
     fn follow_focus(&mut self) {
@@ -252,8 +249,8 @@ mod tests {
     use keyrx_engine::{DeviceInfo, Effects};
 
     use super::*;
-    use crate::live::Counted;
     use crate::live::tests::{alone, present};
+    use crate::live::{Counted, Kind};
     use crate::{Needs, Next};
 
     /// Looks what there is when all is running.

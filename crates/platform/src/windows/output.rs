@@ -94,8 +94,6 @@ pub struct Shared {
     pub sends_alt_gr: AtomicBool,
     /// Whether a canary has come through since this was asked last.
     pub is_delivered: AtomicBool,
-    /// Whether the output thread is to end when the ring is empty.
-    pub is_ending: AtomicBool,
 }
 
 impl Shared {
