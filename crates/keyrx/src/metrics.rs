@@ -117,6 +117,8 @@ pub struct Metrics {
     keymaps_rejected: AtomicU64,
     /// The number of the keymap in force, among those that the session was offered.
     keymap_in_force: AtomicU64,
+    /// How many events of keys wait for one that is undecided.
+    waiting: AtomicU64,
     interruptions: Counters<{ Interruption::COUNT }>,
     keyboards_connected: AtomicU64,
     keyboards_gone: AtomicU64,
@@ -158,6 +160,7 @@ impl Metrics {
             keymaps_loaded: zero(),
             keymaps_rejected: zero(),
             keymap_in_force: zero(),
+            waiting: zero(),
             interruptions: Counters::new(),
             keyboards_connected: zero(),
             keyboards_gone: zero(),
@@ -228,6 +231,10 @@ impl Metrics {
 
     pub fn keyboard_gone(&self) {
         self.keyboards_gone.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn set_waiting(&self, events: usize) {
+        self.waiting.store(events as u64, Ordering::Relaxed);
     }
 
     pub fn set_paused(&self, is_paused: bool) {
@@ -359,6 +366,7 @@ impl Metrics {
             keymaps_loaded: read(&self.keymaps_loaded),
             keymaps_rejected: read(&self.keymaps_rejected),
             keymap_in_force: read(&self.keymap_in_force),
+            waiting: read(&self.waiting),
             interruptions: self.interruptions.read(),
             keyboards: read(&self.keyboards_connected).saturating_sub(read(&self.keyboards_gone)),
             lost_lines: read(&self.lost_lines),
@@ -397,6 +405,7 @@ pub struct Snapshot {
     pub keymaps_loaded: u64,
     pub keymaps_rejected: u64,
     pub keymap_in_force: u64,
+    pub waiting: u64,
     /// By `Interruption`.
     pub interruptions: [u64; Interruption::COUNT],
     /// How many are being read.

@@ -142,6 +142,7 @@ impl Handler for Tap {
         }
         let next = self.session.handle(event, &mut seen);
         seen.finish();
+        self.metrics.set_waiting(self.session.waiting());
         self.note(event);
         next
     }

@@ -21,6 +21,15 @@ pub struct Figures {
     pub started: Option<SystemTime>,
 }
 
+/// A queue, as it is at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// How much waits.
+    pub depth: u64,
+    /// How much can wait.
+    pub capacity: u64,
+}
+
 /// One thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ThreadFigures {

@@ -25,7 +25,7 @@ pub mod windows;
 
 pub use device::{Device, Excluded, Kind};
 pub use error::Error;
-pub use figures::{Figures, ThreadFigures};
+pub use figures::{Figures, Queue, ThreadFigures};
 pub use finding::{Finding, State};
 pub use handler::{Aid, Event, Focus, Handler, Interruption, Needs, Next};
 pub use options::{Injected, Options};
