@@ -20,8 +20,8 @@ use crate::crashes::{self, Cause, Report};
 use crate::daemon::Desk;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
-use crate::threads::Threads;
 use crate::timestamp::Timestamp;
+use keyrx_platform::threads::Threads;
 
 /// So much is told of what a panic says.
 const MOST_SAID: usize = 200;

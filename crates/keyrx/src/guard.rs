@@ -13,7 +13,7 @@ use anyhow::Result;
 use crate::crash;
 use crate::daemon::Desk;
 use crate::metrics::Metrics;
-use crate::threads::{Stop, Threads};
+use keyrx_platform::threads::{Stop, Threads};
 
 /// How soon it looks again for a session that hangs to be back.
 const SOON: Duration = Duration::from_millis(50);
@@ -80,8 +80,10 @@ impl Bell {
 
 fn watch(metrics: &Metrics, desk: &Desk, stop: &Stop) {
     let mut sight = Sight::default();
-    let see =
-        || Seen { working: metrics.busy_since().or(metrics.called_at()), stopping: metrics.is_stopping() };
+    let see = || Seen {
+        working: metrics.busy_since().or(metrics.called_at()),
+        stopping: metrics.phases().now().reason().is_some(),
+    };
     while !stop.is_requested() {
         match sight.look(see(), metrics.uptime()) {
             Verdict::Fine => {}

@@ -15,6 +15,7 @@ use keyrx_platform::native::boot;
 use serde::{Deserialize, Serialize};
 
 use crate::crashes::{self, Report};
+use crate::phase::Reason;
 use crate::recovery::{History, Mode, Recovery};
 use crate::state;
 use crate::timestamp::Timestamp;
@@ -337,9 +338,13 @@ impl Lifecycle {
         })
     }
 
-    /// From here on it is no crash.
-    pub fn stopping(&self, reason: &str) {
-        self.add(Event::Stopping { reason: reason.into() });
+    /// It ends. If somebody wanted it, then from here on it is no crash.
+    pub fn stopping(&self, why: Reason) {
+        let reason = why.name();
+        tracing::info!(event = "stopping", reason, "stopping ({reason})");
+        if why.is_wanted() {
+            self.add(Event::Stopping { reason: reason.into() });
+        }
     }
 
     /// Ends the run.
@@ -552,7 +557,7 @@ mod tests {
         assert_eq!(run.recovery(), Recovery { mode: Mode::Safe, recent_crashes: 6 });
         assert!(run.forgive("a new keymap") && !run.forgive("nothing to forgive"));
         assert_eq!((run.mode(), run.rest()), (Mode::Normal, None));
-        run.stopping("signal");
+        run.stopping(Reason::Signal);
         run.stopped(0);
         let events = Record::open(Some(path)).entries.into_iter().rev().map(|entry| entry.event);
         let reason = |text: &str| text.to_owned();

@@ -23,6 +23,7 @@ mod log_file;
 mod logging;
 mod metrics;
 mod paths;
+mod phase;
 mod profiles;
 mod recovery;
 mod rehearsal;
@@ -43,7 +44,6 @@ mod tap;
 mod test;
 #[cfg(test)]
 mod testing;
-mod threads;
 mod timestamp;
 mod watch;
 mod web;

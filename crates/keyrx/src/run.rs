@@ -17,7 +17,6 @@ use keyrx_engine::{Keymap, Motion};
 use keyrx_platform::lock::Guarded;
 use keyrx_platform::native::{self, Tray, Waker};
 use keyrx_platform::{idle, live, simulated};
-use tokio::sync::watch as phases;
 
 use crate::chaos::{self, Point};
 use crate::cli::Exit;
@@ -30,6 +29,7 @@ use crate::lifecycle::Lifecycle;
 use crate::logging::Logging;
 use crate::metrics::{Hit, Metrics, Path as Outcome};
 use crate::paths::{self, Directories, Paths};
+use crate::phase::Reason;
 use crate::profiles::{self, Profiles};
 use crate::recovery::Mode;
 use crate::sd_notify::Notify;
@@ -37,10 +37,10 @@ use crate::session::Session;
 use crate::settings::{Said, Settings};
 use crate::state::{State, Store};
 use crate::tap::{self, Keyboards, Tap};
-use crate::threads::Threads;
 use crate::watch::Watch;
-use crate::web::{Access, Phase, Web};
+use crate::web::{Access, Web};
 use crate::{crash, signals};
+use keyrx_platform::threads::Threads;
 
 /// How long keyrx goes on without the service that has started it: that is started again within seconds.
 #[cfg(windows)]
@@ -189,7 +189,7 @@ impl Run {
         let mut watch = Watch::new(move |event| {
             chaos::strike(Point::Watcher);
             drop(tell.send(Cause::Hint(event)));
-        })?;
+        });
         let source = self.source(&profiles, &saved)?;
         let start = match lifecycle.mode() {
             Mode::Normal => Start::reading(&source, &saved, &metrics),
@@ -252,22 +252,19 @@ impl Run {
                 job();
             }
         })?;
-        let (phase, phase_of_web) = phases::channel(Phase::Serving);
         let (live, records) = tap::live();
         let pid_file = instance.as_ref().map(Instance::pid_file);
         let web = Web::new(daemon.clone(), causes.clone(), jobs.clone(), records, settings.port, pid_file);
-        let end = phase.clone();
-        let wake = move || {
-            end.send_replace(Phase::Ended);
-        };
-        threads.start("web", wake, move |_| web.run(phase_of_web.clone()))?;
+        let ending = metrics.clone();
+        // It has ended by then, unless keyrx cannot even start.
+        let wake = move || _ = ending.phases().end(Reason::Failure);
+        threads.start("web", wake, move |_| web.run())?;
         let mut control = Control {
             daemon,
             causes: caused,
             tell: causes.clone(),
             commands,
             jobs,
-            web: phase,
             watch,
             said: self.said,
             store,
@@ -301,18 +298,21 @@ impl Run {
             (idle::Ended::Rested, Drive::Simulated(stage)) => simulated::run(&mut tap, stage),
         };
         // What a panic unwinds lets the keyboards go.
-        let exit = match catch_unwind(AssertUnwindSafe(run)) {
-            Ok(Ok(())) => Exit::Ok,
+        let (exit, why) = match catch_unwind(AssertUnwindSafe(run)) {
+            Ok(Ok(())) => (Exit::Ok, Reason::Session),
             Ok(Err(error)) => {
                 let exit = Exit::of(&error);
                 let error = format!("{:#}", anyhow::Error::from(error));
                 tracing::error!(event = "platform_failed", error, "{error}");
-                exit
+                (exit, Reason::Failure)
             }
-            Err(_) => Exit::Internal,
+            Err(_) => (Exit::Internal, Reason::Panic),
         };
-        metrics.set_stopping();
+        if metrics.phases().end(why) {
+            lifecycle.stopping(why);
+        }
         drop(threads);
+        metrics.phases().stopped();
         if let Some(instance) = &instance {
             instance.clean_up();
         }

@@ -26,9 +26,10 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use crate::event_log::{Entry, EventLog};
 use crate::log_file::{Limits, LogFile};
 use crate::metrics::Metrics;
-use crate::threads::{Stop, Threads};
 use crate::timestamp::Timestamp;
+use keyrx_platform::Queue;
 use keyrx_platform::lock::Guarded;
+use keyrx_platform::threads::{Stop, Threads};
 
 /// The name under which log lines of all versions are known.
 const SERVICE: &str = "keyrx_daemon";
@@ -129,8 +130,9 @@ pub struct LogSwitch(Arc<Logger>);
 
 impl LogSwitch {
     /// How many lines wait to be written.
-    pub fn waiting(&self) -> u64 {
-        self.0.ring.with(|ring| ring.next.saturating_sub(ring.written))
+    pub fn queue(&self) -> Queue {
+        let depth = self.0.ring.with(|ring| ring.next.saturating_sub(ring.written));
+        Queue { depth, capacity: MOST_WAITING as u64 }
     }
 
     /// The last lines from a number on, as JSON, and the number of the next one.

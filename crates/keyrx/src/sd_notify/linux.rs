@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::Message;
 use crate::signals::Signal;
-use crate::threads::Threads;
+use keyrx_platform::threads::Threads;
 
 /// Where to tell it.
 pub const SOCKET: &str = "NOTIFY_SOCKET";
@@ -123,7 +123,7 @@ impl Drop for Listener {
 mod tests {
     use std::ffi::OsString;
 
-    use super::super::{Notify, SOCKET, WATCHDOG, WATCHDOG_PID};
+    use super::super::{Notify, Reason, SOCKET, WATCHDOG, WATCHDOG_PID};
     use super::*;
     use crate::testing::directory;
 
@@ -147,12 +147,13 @@ mod tests {
         told.watchdog();
         told.status("fine\nREADY=1");
         told.forgiven();
-        told.stopping();
+        told.stopping(Reason::Command);
         listener.put("").unwrap();
         let heard = (0..7).flat_map(|_| listener.receive().unwrap()).collect::<Vec<_>>();
         let status = Message::Status("fine READY=1".into());
         let expected = [Message::Ready, Message::Reloading, Message::Watchdog, status, Message::Forgiven];
-        assert_eq!(heard, [&expected[..], &[Message::Stopping]].concat());
+        let end = [Message::Stopping, Message::Status("stopping (command)".into())];
+        assert_eq!(heard, [&expected[..], &end].concat());
     }
 
     #[test]

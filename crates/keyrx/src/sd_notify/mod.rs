@@ -15,9 +15,11 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use keyrx_platform::threads::Threads;
+
 use crate::health::Report;
+use crate::phase::Reason;
 use crate::signals::Signal;
-use crate::threads::Threads;
 
 #[cfg(target_os = "linux")]
 pub use system::Listener;
@@ -91,9 +93,9 @@ impl Notify {
         self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}", now.as_micros()));
     }
 
-    /// It ends.
-    pub fn stopping(&self) {
-        self.send("STOPPING=1");
+    /// It ends, for this reason.
+    pub fn stopping(&self, why: Reason) {
+        self.send(&format!("STOPPING=1\nSTATUS=stopping ({})", why.name()));
     }
 
     /// There has been progress. Never to be said for any other reason.

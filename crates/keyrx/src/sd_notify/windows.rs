@@ -13,8 +13,8 @@ use keyrx_platform::native::process::{Identity, Process};
 use super::Message;
 use super::frame::{Decoder, encode};
 use crate::signals::Signal;
-use crate::threads::{Stop, Threads};
 use crate::{instance, paths};
+use keyrx_platform::threads::{Stop, Threads};
 
 /// Where to tell it: the name of the pipe.
 pub const SOCKET: &str = "KEYRX_SUPERVISOR";
@@ -82,7 +82,7 @@ impl Socket {
                 connection.close();
             }
         };
-        threads.start("supervisor", wake, move |stop| ours.obey(stop, patience, &tell))
+        threads.start("supervisor", wake, move |stop| ours.obey(stop, patience, &tell)).map(drop)
     }
 }
 

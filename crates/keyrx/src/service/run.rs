@@ -33,13 +33,14 @@ use crate::lifecycle::{self, Lifecycle, MODE, Record, random};
 use crate::logging::Logging;
 use crate::metrics::Metrics;
 use crate::paths::{self, Paths};
+use crate::phase::Reason;
 use crate::recovery::Mode;
 use crate::sd_notify::{self, Admitted, Heard, Message, SOCKET, SUPERVISOR_PID, Server, WATCHDOG};
 use crate::settings::{Said as Settled, Settings};
 use crate::signals::{self, Signal};
 use crate::state;
 use crate::supervisor::{Action, Event, How, Limits, Report, Supervisor};
-use crate::threads::Threads;
+use keyrx_platform::threads::Threads;
 
 /// How long a keyrx that makes progress may be silent.
 const HEARTBEAT: Duration = Duration::from_secs(3);
@@ -249,7 +250,7 @@ fn serve(
     };
     line.step(states::Event::Ready);
     service.run(caused);
-    lifecycle.stopping("asked to");
+    lifecycle.stopping(Reason::Signal);
     drop(service);
     instance.clean_up();
     tracing::info!(event = "service_stopped", "the service has stopped");

@@ -15,9 +15,9 @@ use tokio::sync::watch;
 
 use super::health::{self, Evidence};
 use crate::health::{Report, Status};
-use crate::threads::Threads;
 use crate::timestamp::Timestamp;
 use crate::web::{self, Access, Connections};
+use keyrx_platform::threads::Threads;
 
 /// How long until the port is tried again.
 const RETRY: Duration = Duration::from_secs(10);
@@ -113,7 +113,8 @@ impl Web {
                     tracing::error!(event = "web_failed", error = %error, "the health port cannot be served: {error}");
                 }
             }
-        })
+        })?;
+        Ok(())
     }
 }
 

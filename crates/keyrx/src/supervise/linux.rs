@@ -12,7 +12,7 @@ use super::{Cause, HEARTBEAT};
 use crate::paths::Paths;
 use crate::sd_notify::{Listener, Message, SOCKET, WATCHDOG, WATCHDOG_PID};
 use crate::supervisor::Event;
-use crate::threads::Threads;
+use keyrx_platform::threads::Threads;
 
 /// SIGKILL, which nobody sends but us.
 pub const KILLED: i32 = 9;

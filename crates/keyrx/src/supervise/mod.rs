@@ -24,7 +24,7 @@ use crate::paths::{self, Directories, Paths};
 use crate::recovery::Mode;
 use crate::signals::{self, Signal};
 use crate::supervisor::{Action, Event, How, Limits, Report, Supervisor};
-use crate::threads::Threads;
+use keyrx_platform::threads::Threads;
 
 /// How long a keyrx that makes progress may be silent. The one that hangs is known, dumped, killed and started again
 /// well within five seconds.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use keyrx_platform::lock::Guarded;
+use keyrx_platform::threads::Threads;
 
 use super::{Cause, DUMP, HEARTBEAT};
 use crate::crash;
@@ -16,7 +17,6 @@ use crate::sd_notify::{
 };
 use crate::signals::Signal;
 use crate::supervisor::Event;
-use crate::threads::Threads;
 
 /// Windows has no signals.
 pub const KILLED: i32 = 9;

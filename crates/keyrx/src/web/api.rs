@@ -28,6 +28,7 @@ use crate::crashes::{self, Found};
 use crate::daemon::{Order, Reply};
 use crate::health::{KeymapState, Report, Status, WebState};
 use crate::logging::LogLevel;
+use crate::phase::{Phase, Reason};
 use crate::profiles::ProfileError;
 use crate::{daemon, devices, scenario};
 
@@ -236,13 +237,15 @@ pub async fn readyz(State(server): Shared) -> Response {
         let bad = checks.iter().filter(|check| check.status == Status::Unhealthy);
         bad.map(|check| check.reason.as_str()).collect::<Vec<_>>().join("; ")
     };
-    let starting = (!server.daemon.metrics.is_ready()).then(|| "keyrx is starting".to_owned());
+    let phase = server.daemon.metrics.phases().now();
+    let starting = (phase == Phase::Starting).then(|| "keyrx is starting".to_owned());
     let unready = (worst == Status::Unhealthy).then(reasons);
     probe(unready.or(starting).or_else(|| ending(&server)))
 }
 
 fn ending(server: &Server) -> Option<String> {
-    server.daemon.metrics.is_stopping().then(|| "keyrx is ending".to_owned())
+    let why = server.daemon.metrics.phases().now().reason()?;
+    Some(format!("keyrx is ending ({})", why.name()))
 }
 
 /// What machines look at is the status alone.
@@ -290,6 +293,7 @@ pub async fn status(State(server): Shared) -> Json<Value> {
 pub fn status_of(server: &Server) -> Value {
     let report = server.health();
     let (view, metrics) = (server.daemon.view(), &server.daemon.metrics);
+    let phase = metrics.phases().now();
     let port = match view.web {
         WebState::Serving(port) => Some(port),
         WebState::Starting | WebState::Failed => None,
@@ -302,7 +306,9 @@ pub fn status_of(server: &Server) -> Value {
         "pid": std::process::id(),
         "port": port,
         "uptime_secs": report.uptime,
-        "daemon_running": !metrics.is_stopping(),
+        "daemon_running": phase.reason().is_none(),
+        "phase": phase.name(),
+        "stop_reason": phase.reason().map(Reason::name),
         "paused": metrics.is_paused(),
         "active_profile": view.source.profile(),
         "device_count": keyboards,
