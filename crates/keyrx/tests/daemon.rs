@@ -235,10 +235,8 @@ fn the_commands_speak_to_the_running_keyrx() {
     let url = run(&["ui", "--print"], 0);
     let code = url.trim().split("#code=").nth(1).unwrap().to_owned();
     let session = it.request("POST", "/api/session", &[], &json!({ "code": code }).to_string());
-    let cookie = session.field("set-cookie").unwrap().split(": ").nth(1).unwrap().to_owned();
-    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
-    let status = it.request("GET", "/api/status", &[("Cookie", cookie.split(';').next().unwrap())], "");
-    assert_eq!(status.status, 200);
+    let bearer = format!("Bearer {}", session.json()["session"].as_str().unwrap());
+    assert_eq!(it.request("GET", "/api/status", &[("Authorization", &bearer)], "").status, 200);
     run(&["stop"], 0);
     assert!(it.ended().success());
     assert!(run(&["status"], 4).contains("not running"));
@@ -288,6 +286,116 @@ fn nobody_else_reads_or_changes_anything() {
     assert!([400, 421].contains(&it.raw(&two).status));
     assert_eq!(it.request("POST", "/api/session", &[], r#"{"code":"0"}"#).status, 401);
     it.check("+A 5 -A", "+B -B");
+}
+
+#[test]
+fn a_session_lets_a_page_in_by_header_and_by_subprotocol_and_never_by_cookie() {
+    let it = Daemon::start("session");
+    let session = it.session();
+    let bearer = format!("Bearer {session}");
+    let known =
+        |fields: &[(&str, &str)]| it.request("GET", "/api/session", fields, "").json()["known"] == true;
+    assert!(known(&[("Authorization", &bearer)]) && !known(&[]));
+    // A page says its origin, a program none: neither lets in, nor keeps out.
+    let origin = format!("http://127.0.0.1:{}", it.port);
+    for fields in
+        [&[("Authorization", bearer.as_str())][..], &[("Authorization", &bearer), ("Origin", &origin)]]
+    {
+        assert_eq!(it.request("GET", "/api/status", fields, "").status, 200);
+        assert_eq!(it.request("POST", "/api/pause", fields, "").status, 200);
+    }
+    let offer = format!("keyrx, keyrx.session.{session}");
+    let opened = it.upgrade(&[("Sec-WebSocket-Protocol", &offer), ("Origin", &origin)]);
+    assert_eq!((opened.status, opened.values("sec-websocket-protocol")), (101, vec!["keyrx"]), "{opened:?}");
+
+    let cookie = format!("keyrx={session}; session={session}; token={}", it.token);
+    let other = session.chars().rev().collect::<String>();
+    let wrong = [
+        ("Cookie", cookie.as_str()),
+        ("Authorization", &format!("Bearer {other}")),
+        ("Authorization", &session),
+        ("Sec-WebSocket-Protocol", &format!("keyrx, keyrx.session.{other}")),
+        ("Sec-WebSocket-Protocol", &format!("keyrx, keyrx.session.{}", it.token)),
+        ("Sec-WebSocket-Protocol", "keyrx, keyrx.session."),
+        ("Sec-WebSocket-Protocol", "keyrx"),
+    ];
+    for field in wrong {
+        assert!(!known(&[field]), "{field:?}");
+        assert_eq!(it.request("GET", "/api/status", &[field], "").status, 401, "{field:?}");
+        assert_eq!(
+            it.request("POST", "/api/stop", &[field, ("Origin", &origin)], "").status,
+            401,
+            "{field:?}"
+        );
+        assert_eq!(it.upgrade(&[field, ("Origin", &origin)]).status, 401, "{field:?}");
+    }
+    assert_eq!(it.upgrade(&[("Origin", &origin)]).status, 401);
+}
+
+#[test]
+fn a_session_ends_with_its_keyrx() {
+    let mut it = Daemon::start("session-end");
+    let session = it.session();
+    assert!(it.stop().success());
+    let home = std::mem::take(&mut it.home);
+    drop(it);
+    let it = Daemon::with(home, &["--config", "keymap.rhai", "--port", "0"]);
+    let bearer = format!("Bearer {session}");
+    assert_eq!(it.request("GET", "/api/status", &[("Authorization", &bearer)], "").status, 401);
+    let offer = format!("keyrx, keyrx.session.{session}");
+    assert_eq!(it.upgrade(&[("Sec-WebSocket-Protocol", &offer)]).status, 401);
+}
+
+#[test]
+fn no_answer_sets_a_cookie_and_only_the_one_to_the_code_has_the_session() {
+    let mut it = Daemon::start("answers");
+    let level = it.call("PUT", "/api/log-level", r#"{"level":"trace"}"#);
+    assert_eq!(level.status, 200, "{level:?}");
+    let code = it.ask("POST", "/api/session/code", "")["code"].as_str().unwrap().to_owned();
+    let code = json!({ "code": code }).to_string();
+    let begun = it.request("POST", "/api/session", &[], &code);
+    let session = begun.json()["session"].as_str().unwrap().to_owned();
+    assert_eq!((session.len(), begun.values("cache-control")), (64, vec!["no-store"]));
+    let bearer = format!("Bearer {session}");
+    let offer = format!("keyrx, keyrx.session.{session}");
+    let upgraded = it.upgrade(&[("Sec-WebSocket-Protocol", &offer)]);
+    assert_eq!(upgraded.status, 101, "{upgraded:?}");
+    let mut answers = vec![("PUT /api/log-level".to_owned(), level), ("GET /ws".to_owned(), upgraded)];
+    let document = it.ask("GET", "/api/openapi.json", "");
+    let described = document["paths"].as_object().unwrap().iter().flat_map(|(path, methods)| {
+        methods.as_object().unwrap().iter().map(move |(method, about)| (method.to_uppercase(), path, about))
+    });
+    for (method, path, about) in
+        described.filter(|(_, path, _)| !["/api/stop", "/api/log-level"].contains(&path.as_str()))
+    {
+        let example = &about["requestBody"]["content"]["application/json"]["example"];
+        let body = if example.is_null() { String::new() } else { example.to_string() };
+        let path = path.replace("{name}", "work");
+        for fields in [&[("Authorization", bearer.as_str())][..], &[("Sec-WebSocket-Protocol", &offer)], &[]]
+        {
+            answers.push((format!("{method} {path}"), it.request(&method, &path, fields, &body)));
+        }
+    }
+    assert!(answers.len() > 90, "all paths are described: {}", answers.len());
+    for path in ["/", "/keyrx.js", "/keyrx.css", "/favicon.ico", "/nothing", &format!("/{session}")] {
+        answers.push((path.to_owned(), it.request("GET", path, &[("Authorization", &bearer)], "")));
+    }
+    answers.push(("the code again".to_owned(), it.request("POST", "/api/session", &[], &code)));
+    let stop = it.request("POST", "/api/stop", &[("Authorization", &bearer)], "");
+    assert_eq!(stop.status, 202, "{stop:?}");
+    answers.push(("POST /api/stop".to_owned(), stop));
+    for (what, answer) in &answers {
+        assert!(answer.status != 0 && answer.values("set-cookie").is_empty(), "{what}: {answer:?}");
+        assert!(!answer.head.contains(&session) && !answer.body.contains(&session), "{what}: {answer:?}");
+    }
+    assert!(begun.values("set-cookie").is_empty() && !begun.head.contains(&session), "{begun:?}");
+    assert!(it.ended().success());
+    assert!(it.has_logged("stopped"));
+    let kept = fs::read_dir(state_dir(&it.home)).unwrap().map(|entry| entry.unwrap().path());
+    for path in kept.filter(|path| path.is_file()).chain([it.home.join("said")]) {
+        let text = String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned();
+        assert!(!text.contains(&session), "{}", path.display());
+    }
 }
 
 #[test]
