@@ -670,6 +670,140 @@ fn a_keymap_that_vanishes_or_becomes_something_else_stays_in_force() {
     it.check("+A 5 -A", "+B -B +Y -Y");
 }
 
+/// Damages all that was kept, and sees a new keyrx map keys, and keep things again.
+#[track_caller]
+fn check_damaged(test: &str, damage: impl Fn(&fs::File)) {
+    let mut it = Daemon::start(test);
+    it.wait("a state to be kept", |it| state_dir(&it.home).join("state").exists());
+    it.ask("POST", "/api/pause", "");
+    it.wait("the state before to be kept, too", |it| state_dir(&it.home).join("state.1").exists());
+    assert!(it.stop().success());
+    let home = std::mem::take(&mut it.home);
+    drop(it);
+    let state = state_dir(&home);
+    let mut damaged = Vec::new();
+    for path in fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().path()) {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if name.starts_with("state") || name.ends_with(".lifecycle") || name == "token" {
+            damage(&fs::File::options().read(true).write(true).open(&path).unwrap());
+            damaged.push(name);
+        }
+    }
+    assert_eq!(damaged.len(), 4, "{damaged:?}");
+    let mut it = Daemon::with(home, &["--config", "keymap.rhai", "--port", "0"]);
+    it.check("+A 5 -A", "+B -B");
+    assert_eq!(it.health()["status"], "healthy", "it has forgotten that it was paused");
+    let said = it.said();
+    let told = damaged.iter().filter(|name| *name != "token").filter(|name| {
+        let path = state.join(name).display().to_string();
+        said.lines()
+            .any(|line| line.contains("WARN") && line.ends_with(&format!("damaged, and not used: {path}")))
+    });
+    assert_eq!(told.count(), 3, "{said}");
+    let aside = fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(aside.filter(|name| name.contains(".damaged.")).count(), 3);
+    it.ask("POST", "/api/pause", "");
+    assert!(it.stop().success());
+    let home = std::mem::take(&mut it.home);
+    drop(it);
+    let it = Daemon::with(home, &["--config", "keymap.rhai", "--port", "0"]);
+    assert_eq!(
+        (it.ask("GET", "/api/status", "")["paused"].clone(), it.said().matches("not used").count()),
+        (json!(true), 3)
+    );
+    #[cfg(target_os = "linux")]
+    {
+        let about = fs::read_to_string(format!("/proc/{}/status", it.child.id())).unwrap();
+        let most = about.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap().trim();
+        let most_kib = most.strip_suffix(" kB").unwrap().parse::<u64>().unwrap();
+        assert!(most_kib < 200 << 10, "{most}");
+    }
+}
+
+#[test]
+fn state_files_of_hundreds_of_megabytes_are_set_aside_and_keys_are_mapped() {
+    check_damaged("huge", |file| file.set_len(700 << 20).unwrap());
+}
+
+#[test]
+fn state_files_that_are_cut_short_are_set_aside_and_keys_are_mapped() {
+    check_damaged("truncated", |file| file.set_len(20).unwrap());
+}
+
+#[test]
+fn state_files_that_hold_something_else_are_set_aside_and_keys_are_mapped() {
+    check_damaged("corrupt", |mut file| {
+        let length = usize::try_from(file.metadata().unwrap().len()).unwrap();
+        file.write_all(&b"\xff\x00\n".repeat(length)[..length]).unwrap();
+    });
+}
+
+/// Under Linux for it has a place where nobody may write, whoever runs the test, and a file that is always full.
+#[cfg(target_os = "linux")]
+mod disk {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_state_directory_without_permission_is_told_and_keyrx_runs() {
+        for (place, is_there) in [("/sys/kernel", true), ("/sys/keyrx", false)] {
+            assert_eq!(std::path::Path::new(place).exists(), is_there);
+            let home = home("no-permission");
+            fs::write(home.join("keymap.rhai"), KEYMAP).unwrap();
+            let mut it =
+                Daemon::begin(home, &["--config", "keymap.rhai", "--port", "0", "--state-dir", place]);
+            let port = |it: &Daemon| {
+                let said = it.said();
+                said.split("the web server is at http://127.0.0.1:").nth(1)?.lines().next()?.parse().ok()
+            };
+            it.wait("it to serve", |it| port(it).is_some());
+            it.port = port(&it).unwrap();
+            it.wait("it to map keys", |it| it.get("/readyz").status == 200);
+            let said = it.said();
+            let told = format!("nothing is kept on the disk: {place} cannot be used: ");
+            assert!(said.contains(&told) && said.contains("keymap loaded"), "{said}");
+            assert!(said.contains(" not permitted") || said.contains("Permission denied"), "{said}");
+            assert!(said.contains("no command and no page can be let in"), "{said}");
+            it.wait("it to show", |it| it.checks() == ["log"]);
+            assert!(it.health()["checks"][0]["reason"].as_str().unwrap().contains("logs_memory_only"));
+            assert_eq!(it.health()["components"]["remapping_active"], "healthy");
+            assert_eq!(it.request("POST", "/api/stop", &[("Authorization", "Bearer ")], "").status, 401);
+            it.ask_to_stop();
+            assert_eq!(it.ended().code(), Some(0));
+        }
+    }
+
+    #[test]
+    fn on_a_full_disk_keys_are_mapped_and_it_shows_until_there_is_room() {
+        let home = home("full");
+        fs::write(home.join("keymap.rhai"), KEYMAP).unwrap();
+        let state = state_dir(&home);
+        fs::create_dir_all(&state).unwrap();
+        // What is written there finds no space left.
+        for name in ["keyrx.log", "state.new", "run.lifecycle.new"] {
+            symlink("/dev/full", state.join(name)).unwrap();
+        }
+        let mut it = Daemon::with(home, &["--config", "keymap.rhai", "--port", "0"]);
+        it.wait("it to show", |it| it.checks() == ["log", "state"]);
+        it.check("+A 5 -A", "+B -B");
+        let said = it.said();
+        for told in ["the log stays in memory", "the state cannot be written", "No space left on device"] {
+            assert!(said.contains(told), "{told}: {said}");
+        }
+        assert_eq!((it.get("/health").status, &it.health()["status"]), (200, &json!("degraded")));
+        let kept = it.ask("GET", "/api/logs", "")["lines"].to_string();
+        assert!(kept.contains("keymap_loaded"), "{kept}");
+        for name in ["keyrx.log", "state.new", "run.lifecycle.new"] {
+            let _ = fs::remove_file(state.join(name));
+        }
+        it.ask("POST", "/api/pause", "");
+        it.wait("the state to be kept", |it| !it.checks().contains(&"state".to_owned()));
+        assert!(state.join("state").exists());
+        assert!(it.stop().success());
+    }
+}
+
 #[test]
 fn a_file_that_is_loaded_may_come_later() {
     let home = home("include");
