@@ -217,12 +217,13 @@ fn bind(address: IpAddr, port: u16) -> io::Result<TcpListener> {
 }
 
 // The clock of Windows begins with the machine: there may be no moment twelve hours ago.
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
     use std::sync::mpsc::{channel, sync_channel};
-    use std::thread::{self, JoinHandle};
+    use std::thread;
 
     use axum::http::StatusCode;
     use keyrx_platform::{native, simulated};
@@ -238,13 +239,13 @@ mod tests {
     use crate::profiles::Profiles;
     use crate::tap;
     use crate::testing::directory;
+    use crate::threads::Threads;
 
     /// The web server on real sockets, with no other part of keyrx beside it.
     struct Serving {
         daemon: Arc<Daemon>,
-        phase: watch::Sender<Phase>,
-        thread: Option<JoinHandle<()>>,
         port: u16,
+        _threads: Threads,
         _logging: Logging,
     }
 
@@ -278,7 +279,11 @@ mod tests {
             });
             let web = Web::new(daemon.clone(), channel().0, sync_channel(1).0, tap::live().1, 0, None);
             let (phase, phase_of_web) = watch::channel(Phase::Serving);
-            let thread = Some(thread::spawn(move || web.run(phase_of_web)));
+            let end = move || {
+                phase.send_replace(Phase::Ended);
+            };
+            let mut threads = Threads::default();
+            threads.start("web", end, move |_| web.run(phase_of_web.clone())).unwrap();
             let begin = Instant::now();
             let port = loop {
                 match daemon.view().web {
@@ -287,7 +292,7 @@ mod tests {
                 }
                 thread::sleep(Duration::from_millis(5));
             };
-            Serving { daemon, phase, thread, port, _logging: logging }
+            Serving { daemon, port, _threads: threads, _logging: logging }
         }
 
         /// The status of the answer, and the answer.
@@ -317,14 +322,6 @@ mod tests {
                 }
                 Err(error) => panic!("{error}"),
             }
-        }
-    }
-
-    impl Drop for Serving {
-        fn drop(&mut self) {
-            self.phase.send_replace(Phase::Ended);
-            let ended = self.thread.take().map(JoinHandle::join);
-            assert!(thread::panicking() || ended.is_some_and(|ended| ended.is_ok()));
         }
     }
 
