@@ -1,15 +1,24 @@
 // The page: how keyrx is, and keys as they move for who asks to see them.
 //
-// `keyrx ui` opens it with a code in the fragment, which begins a session and is good once. What is shown is what
-// keyrx says now: while there is no connection nothing is.
+// `keyrx ui` opens it with a code in the fragment, which begins a session and is good once. The session is a secret of
+// this tab and this origin, its port included: a cookie would go to every server on this machine. What is shown is
+// what keyrx says now: while there is no connection nothing is.
 
 const element = (id) => document.getElementById(id);
 const MOST_LINES = 200;
 const LOOK_AGAIN_MS = 2000;
+const SESSION = "session";
 
 function notice(text) {
   // The same again would be read out again.
   if (element("notice").textContent !== text) element("notice").textContent = text;
+}
+
+const session = () => sessionStorage.getItem(SESSION);
+
+function ask(path, options) {
+  const headers = session() ? { Authorization: `Bearer ${session()}` } : {};
+  return fetch(path, { ...options, headers });
 }
 
 // What is wrong with the code, if anything is.
@@ -18,11 +27,14 @@ async function beginSession() {
   if (!code) return "";
   history.replaceState(null, "", location.pathname);
   const answer = await fetch("/api/session", { method: "POST", body: JSON.stringify({ code }) });
-  return answer.ok ? "" : (await answer.json()).error.message;
+  const said = await answer.json();
+  if (!answer.ok) return said.error.message;
+  sessionStorage.setItem(SESSION, said.session);
+  return "";
 }
 
 async function order(path) {
-  const answer = await fetch(path, { method: "POST" }).catch(() => null);
+  const answer = await ask(path, { method: "POST" }).catch(() => null);
   if (!answer) return notice("keyrx does not answer.");
   const said = await answer.json();
   const mistakes = (said.diagnostics ?? []).map((it) => `${it.file}:${it.line}: ${it.message}`);
@@ -67,7 +79,7 @@ function line(text) {
 
 // Shows what keyrx says until the connection ends.
 function connection() {
-  const socket = new WebSocket(`ws://${location.host}/ws`);
+  const socket = new WebSocket(`ws://${location.host}/ws`, ["keyrx", `keyrx.session.${session()}`]);
   const show = { status: showStatus, metrics: showMetrics, keys: showKeys, error: (it) => notice(it.message) };
   element("watch").onchange = ({ target }) => {
     socket.send(JSON.stringify({ type: "watch", keys: target.checked }));
@@ -95,13 +107,15 @@ async function run() {
   const refusal = await beginSession().catch(() => "");
   let notLetIn = refusal || "This page is not let in: run `keyrx ui` to open it.";
   for (;;) {
-    const session = await fetch("/api/session").then((answer) => answer.json()).catch(() => null);
-    if (session?.known) {
+    const access = await ask("/api/session").then((answer) => answer.json()).catch(() => null);
+    if (access?.known) {
       await connection();
       notLetIn = "keyrx was started again, or the session is over: this page is no longer let in. Run `keyrx ui` to open it.";
     }
-    if (session && !session.known) showNothing("not let in", notLetIn);
-    else showNothing("not connected", "There is no connection to keyrx. This page keeps trying.");
+    if (access && !access.known) {
+      sessionStorage.removeItem(SESSION);
+      showNothing("not let in", notLetIn);
+    } else showNothing("not connected", "There is no connection to keyrx. This page keeps trying.");
     await new Promise((over) => setTimeout(over, LOOK_AGAIN_MS));
   }
 }

@@ -24,7 +24,7 @@ use crate::control::{self, Cause, Control, Job, Memory, Plan};
 use crate::daemon::{self, Daemon, Desk, KeymapSource, View};
 use crate::guard::Guard;
 use crate::health::{KeymapState, WebState};
-use crate::instance::Instance;
+use crate::instance::{AlreadyRunning, Instance};
 use crate::lifecycle::Lifecycle;
 use crate::logging::Logging;
 use crate::metrics::{Hit, Metrics, Path as Outcome};
@@ -137,10 +137,10 @@ impl Run {
         }
 
         // Whoever does not have the lock writes nothing, not even into the log.
-        let state_dir = paths::create(paths.state_dir());
-        let instance = match &state_dir {
-            Ok(()) => Some(Instance::acquire(paths.state_dir())?),
-            Err(_) => None,
+        let created = paths::create(paths.state_dir()).map_err(anyhow::Error::from);
+        let state_dir = match created.and_then(|()| Instance::acquire(paths.state_dir())) {
+            Err(error) if error.is::<AlreadyRunning>() => return Err(error),
+            state_dir => state_dir,
         };
         let metrics = Arc::new(Metrics::new());
         let log_file = state_dir.is_ok().then(|| paths.log());
@@ -156,6 +156,7 @@ impl Run {
             env!("CARGO_PKG_VERSION")
         );
         if let Err(error) = &state_dir {
+            let error = error.root_cause();
             tracing::warn!(
                 event = "state_dir_unusable",
                 path = %paths.state_dir().display(),
@@ -253,6 +254,7 @@ impl Run {
             }
         })?;
         let (live, records) = tap::live();
+        let instance = state_dir.ok();
         let pid_file = instance.as_ref().map(Instance::pid_file);
         let web = Web::new(daemon.clone(), causes.clone(), jobs.clone(), records, settings.port, pid_file);
         let ending = metrics.clone();

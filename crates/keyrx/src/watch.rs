@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Read;
+use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -22,8 +22,8 @@ const MAX_LINKS: usize = 40;
 /// More of a file is not looked at; a keymap is smaller.
 const MAX_BYTES: u64 = 2 << 20;
 
-/// What the files are like; `None` for one that cannot be read.
-type State = BTreeMap<PathBuf, Option<u64>>;
+/// What the files are like, or why they cannot be read.
+type State = BTreeMap<PathBuf, Result<u64, io::ErrorKind>>;
 
 type Hint = Arc<dyn Fn(Event) + Send + Sync>;
 
@@ -214,12 +214,13 @@ fn state_of<'a>(files: impl IntoIterator<Item = &'a PathBuf>) -> State {
 }
 
 /// A number for what a file says.
-fn content(file: &Path) -> Option<u64> {
+fn content(file: &Path) -> Result<u64, io::ErrorKind> {
     let mut bytes = Vec::new();
-    File::open(file).ok()?.take(MAX_BYTES).read_to_end(&mut bytes).ok()?;
+    let read = File::open(file).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes));
+    read.map_err(|error| error.kind())?;
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);
-    Some(hasher.finish())
+    Ok(hasher.finish())
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //!
 //! Everything is for programs on this machine that address it by a name of this machine: a page of another origin, or
 //! one whose name was pointed here, is turned away whatever it asks for. All but health and metrics is for who has the
-//! token, which only the user can read, or a session that was begun with it.
+//! token, which only the user can read, or a session that was begun with it. Nothing of this is in a cookie: cookies go to
+//! every port of this machine, and so to the servers of other users.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -10,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, Method, Uri};
+use axum::http::{HeaderMap, Uri};
 use keyrx_platform::lock::Guarded;
 
 use crate::paths;
@@ -24,8 +25,10 @@ const CODE: Duration = Duration::from_secs(60);
 /// So many of each are known; of more the oldest is forgotten.
 const MOST: usize = 32;
 
-/// The name of the cookie.
-pub const COOKIE_NAME: &str = "keyrx";
+/// The protocol that is spoken on a WebSocket. A page, which can give a WebSocket no `Authorization`, offers its session
+/// beside it, as the name of another protocol; that one is never chosen.
+pub const PROTOCOL: &str = "keyrx";
+const SESSION_PROTOCOL: &str = "keyrx.session.";
 
 /// By what names this machine may be addressed.
 const NAMES: [&str; 3] = ["127.0.0.1", "localhost", "[::1]"];
@@ -118,23 +121,27 @@ impl Access {
         Ok(())
     }
 
-    /// Whether a request has the token, or is of a session. A session is for pages: what it changes something with
-    /// says its origin, as all browsers do.
-    pub fn is_known(&self, method: &Method, headers: &HeaderMap, now: Instant) -> Result<(), Denied> {
-        if let Some(said) = headers.get(AUTHORIZATION) {
-            let said = said.to_str().ok().and_then(|said| said.strip_prefix("Bearer "));
-            let is_right = said.zip(self.token()).is_some_and(|(said, token)| is_same(said, token));
-            return if is_right { Ok(()) } else { Err(Denied::Token) };
-        }
-        let is_safe = matches!(*method, Method::GET | Method::HEAD);
-        let session = cookie(headers).filter(|_| is_safe || headers.contains_key(ORIGIN));
-        let is_known = session.is_some_and(|session| {
-            self.passes.with(|passes| {
-                passes.sessions.retain(|pass| pass.until > now);
-                passes.sessions.iter().any(|pass| is_same(&session, &pass.secret))
-            })
-        });
+    /// Whether a request has the token, or is of a session.
+    pub fn is_known(&self, headers: &HeaderMap, now: Instant) -> Result<(), Denied> {
+        let is_known = match headers.get(AUTHORIZATION) {
+            Some(said) => {
+                let said = said.to_str().ok().and_then(|said| said.strip_prefix("Bearer "));
+                said.is_some_and(|said| self.is_token(said) || self.is_session(said, now))
+            }
+            None => offered_session(headers).is_some_and(|said| self.is_session(said, now)),
+        };
         if is_known { Ok(()) } else { Err(Denied::Token) }
+    }
+
+    fn is_token(&self, said: &str) -> bool {
+        self.token().is_some_and(|token| is_same(said, token))
+    }
+
+    fn is_session(&self, said: &str, now: Instant) -> bool {
+        self.passes.with(|passes| {
+            passes.sessions.retain(|pass| pass.until > now);
+            passes.sessions.iter().any(|pass| is_same(said, &pass.secret))
+        })
     }
 
     /// A code, with which a session can be begun, once and soon.
@@ -171,11 +178,11 @@ fn is_name(authority: &Authority) -> bool {
     is_port && NAMES.iter().any(|name| host.eq_ignore_ascii_case(name))
 }
 
-fn cookie(headers: &HeaderMap) -> Option<String> {
-    let cookies = headers.get_all(COOKIE).iter().filter_map(|cookies| cookies.to_str().ok());
-    let mut pairs =
-        cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == COOKIE_NAME).map(|(_, value)| value.to_owned())
+/// The session among the protocols that are offered for a WebSocket.
+fn offered_session(headers: &HeaderMap) -> Option<&str> {
+    let offers = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|offers| offers.to_str().ok());
+    let mut protocols = offers.flat_map(|offers| offers.split(','));
+    protocols.find_map(|protocol| protocol.trim().strip_prefix(SESSION_PROTOCOL))
 }
 
 /// Whether a secret is the right one, in a time that does not depend on how much of it is.
@@ -289,16 +296,14 @@ mod tests {
         let path = directory("access-token").join("token");
         let access = Access::new(path.clone());
         let token = access.token().unwrap().to_owned();
-        let known = |value: &str| {
-            access.is_known(&Method::POST, &headers(&[("authorization", value)]), Instant::now())
-        };
+        let known = |value: &str| access.is_known(&headers(&[("authorization", value)]), Instant::now());
         assert_eq!(known(&format!("Bearer {token}")), Ok(()));
         let mut other = token.clone();
         other.replace_range(..1, if token.starts_with('0') { "1" } else { "0" });
         for wrong in [&token, &format!("Bearer {other}"), &format!("Bearer {token}0"), "Bearer ", ""] {
             assert_eq!(known(wrong), Err(Denied::Token), "{wrong}");
         }
-        assert_eq!(access.is_known(&Method::GET, &HeaderMap::new(), Instant::now()), Err(Denied::Token));
+        assert_eq!(access.is_known(&HeaderMap::new(), Instant::now()), Err(Denied::Token));
         assert_eq!(read_token(&path), Some(token.clone()));
         drop(access);
         assert_eq!(Access::new(path.clone()).token(), Some(token.as_str()), "a restart keeps it");
@@ -329,13 +334,52 @@ mod tests {
         assert_eq!(access.begin_session(&code, now), None, "a second time");
         let code = access.code(now).unwrap();
         assert_eq!(access.begin_session(&code, later(CODE)), None, "too late");
-        let cookie = format!("a=b; keyrx={session}");
-        let known = |method, pairs: &[_], now| access.is_known(&method, &headers(pairs), now);
-        let with_origin = [("cookie", cookie.as_str()), ("origin", "http://127.0.0.1:9867")];
-        assert_eq!(known(Method::GET, &with_origin[..1], now), Ok(()));
-        assert_eq!(known(Method::POST, &with_origin, now), Ok(()));
-        assert_eq!(known(Method::POST, &with_origin[..1], now), Err(Denied::Token), "a form of another page");
-        assert_eq!(known(Method::GET, &with_origin, later(SESSION)), Err(Denied::Token));
+        let bearer = format!("Bearer {session}");
+        let known = |name, value: &str, now| access.is_known(&headers(&[(name, value)]), now);
+        for (name, value) in [("authorization", &bearer), ("sec-websocket-protocol", &offer(&session))] {
+            assert_eq!(known(name, value, now), Ok(()), "{name}");
+            let almost = later(SESSION.checked_sub(Duration::from_millis(1)).unwrap());
+            assert_eq!(known(name, value, almost), Ok(()), "{name}");
+        }
+        for (name, value) in [("authorization", &bearer), ("sec-websocket-protocol", &offer(&session))] {
+            assert_eq!(known(name, value, later(SESSION)), Err(Denied::Token), "{name}");
+        }
+    }
+
+    fn offer(session: &str) -> String {
+        format!("{PROTOCOL}, {SESSION_PROTOCOL}{session}")
+    }
+
+    #[test]
+    fn a_session_lets_in_by_its_two_ways_and_by_no_other() {
+        let access = access("access-ways");
+        let now = Instant::now();
+        let session = access.begin_session(&access.code(now).unwrap(), now).unwrap();
+        let token = access.token().unwrap();
+        let other = session.chars().rev().collect::<String>();
+        let check = |pairs: &[_]| access.is_known(&headers(pairs), now);
+        let cookie = format!("keyrx={session}");
+        let offered = offer(&session);
+        let wrong: [&[(&'static str, &str)]; 8] = [
+            &[("cookie", &cookie)],
+            &[("cookie", &cookie), ("origin", "http://127.0.0.1:9867")],
+            &[("authorization", &session)],
+            &[("authorization", &format!("Bearer {other}"))],
+            &[("sec-websocket-protocol", PROTOCOL)],
+            &[("sec-websocket-protocol", &offer(&other))],
+            &[("sec-websocket-protocol", &offer(token))],
+            &[("authorization", "Bearer 0"), ("sec-websocket-protocol", &offered)],
+        ];
+        for pairs in wrong {
+            assert_eq!(check(pairs), Err(Denied::Token), "{pairs:?}");
+        }
+        // In whatever order and in however many lines the protocols are offered.
+        let alone = format!("{SESSION_PROTOCOL}{session}");
+        let turned = format!("{alone},{PROTOCOL}");
+        assert_eq!(check(&[("sec-websocket-protocol", &turned)]), Ok(()));
+        let mut lines = headers(&[("sec-websocket-protocol", PROTOCOL)]);
+        lines.append(SEC_WEBSOCKET_PROTOCOL, alone.parse().unwrap());
+        assert_eq!(access.is_known(&lines, now), Ok(()));
     }
 
     #[test]

@@ -9,8 +9,8 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{Query, State};
-use axum::http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, SET_COOKIE};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use clap::ValueEnum;
 use keyrx_config::Diagnostic;
@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::{Server, access, exposition};
+use super::{Server, exposition};
 use crate::chaos::{self, Point};
 use crate::crashes::{self, Found};
 use crate::daemon::{Order, Reply};
@@ -436,7 +436,7 @@ pub async fn stop(State(server): Shared) -> Answer {
 
 /// `GET /api/session`
 pub async fn session(State(server): Shared, headers: HeaderMap) -> Json<Value> {
-    let known = server.daemon.access.is_known(&Method::GET, &headers, Instant::now());
+    let known = server.daemon.access.is_known(&headers, Instant::now());
     Json(json!({ "known": known.is_ok() }))
 }
 
@@ -453,8 +453,7 @@ pub async fn begin_session(State(server): Shared, bytes: Result<Bytes, BytesReje
         let message = "the code is wrong, was used, or is older than a minute: run `keyrx ui` again";
         return Err(Failure::new(StatusCode::UNAUTHORIZED, "bad_code", message));
     };
-    let cookie = format!("{}={session}; HttpOnly; SameSite=Strict; Path=/", access::COOKIE_NAME);
-    Ok(([(SET_COOKIE, cookie)], done()).into_response())
+    Ok(Json(json!({ "session": session })).into_response())
 }
 
 /// `POST /api/session/code`

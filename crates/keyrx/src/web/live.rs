@@ -20,6 +20,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::Instant;
 
+use super::access::PROTOCOL;
 use super::api::fail;
 use super::{Server, api, exposition};
 use crate::explain;
@@ -198,7 +199,7 @@ pub async fn upgrade(State(server): State<Arc<Server>>, upgrade: WebSocketUpgrad
         return fail(StatusCode::SERVICE_UNAVAILABLE, "too_many_clients", message);
     }
     let client = Client::new(server);
-    let upgrade = upgrade.max_message_size(MOST_BYTES).max_frame_size(MOST_BYTES);
+    let upgrade = upgrade.protocols([PROTOCOL]).max_message_size(MOST_BYTES).max_frame_size(MOST_BYTES);
     upgrade.on_upgrade(move |socket| client.serve(socket)).into_response()
 }
 

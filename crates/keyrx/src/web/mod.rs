@@ -211,3 +211,138 @@ fn bind(address: IpAddr, port: u16) -> io::Result<TcpListener> {
     socket.bind(SocketAddr::new(address, port))?;
     socket.listen(BACKLOG)
 }
+
+// The clock of Windows begins with the machine: there may be no moment twelve hours ago.
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    use std::sync::mpsc::{channel, sync_channel};
+    use std::thread;
+
+    use axum::http::StatusCode;
+    use keyrx_platform::{native, simulated};
+    use tungstenite::client::IntoClientRequest;
+
+    use super::*;
+    use crate::daemon::{Desk, KeymapSource, View};
+    use crate::health::KeymapState;
+    use crate::lifecycle::Lifecycle;
+    use crate::logging::{LogFormat, LogLevel, Logging};
+    use crate::metrics::Metrics;
+    use crate::paths::{Directories, Paths};
+    use crate::profiles::Profiles;
+    use crate::tap;
+    use crate::testing::directory;
+    use crate::threads::Threads;
+
+    /// The web server on real sockets, with no other part of keyrx beside it.
+    struct Serving {
+        daemon: Arc<Daemon>,
+        port: u16,
+        _threads: Threads,
+        _logging: Logging,
+    }
+
+    impl Serving {
+        fn start(test: &str) -> Serving {
+            let home = directory(test);
+            let paths = Paths::of(&Directories::with_state(Some(home.clone())));
+            let metrics = Arc::new(Metrics::new());
+            let logging = Logging::start(LogLevel::Error, LogFormat::Text, None, metrics.clone()).unwrap();
+            let view = View {
+                source: KeymapSource::File(home.join("keymap.rhai")),
+                state: KeymapState::Missing,
+                diagnostics: Arc::default(),
+                loaded: None,
+                earlier: Arc::new(metrics.snapshot().latency),
+                rate: 0.0,
+                figures: Arc::new(native::figures()),
+                web: WebState::Starting,
+            };
+            let daemon = Arc::new(Daemon {
+                metrics,
+                profiles: Profiles::new(&[home]),
+                access: Access::new(paths.token()),
+                paths,
+                desk: Desk::Simulated(simulated::stage().0),
+                keyboards: Default::default(),
+                log: logging.switch(),
+                lifecycle: Arc::new(Lifecycle::begin(None)),
+                has_chaos: false,
+                view: Guarded::new(view, |_| {}),
+            });
+            let web = Web::new(daemon.clone(), channel().0, sync_channel(1).0, tap::live().1, 0, None);
+            let (phase, phase_of_web) = watch::channel(Phase::Serving);
+            let end = move || {
+                phase.send_replace(Phase::Ended);
+            };
+            let mut threads = Threads::default();
+            threads.start("web", end, move |_| web.run(phase_of_web.clone())).unwrap();
+            let begin = Instant::now();
+            let port = loop {
+                match daemon.view().web {
+                    WebState::Serving(port) => break port,
+                    state => assert!(begin.elapsed() < Duration::from_secs(30), "{state:?}"),
+                }
+                thread::sleep(Duration::from_millis(5));
+            };
+            Serving { daemon, port, _threads: threads, _logging: logging }
+        }
+
+        /// The status of the answer, and the answer.
+        fn request(&self, method: &str, path: &str, field: &str, body: &str) -> (u16, String) {
+            let mut socket = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+            let head = format!(
+                "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nConnection: close\r\n{field}\r\nContent-Length: {}\r\n\r\n",
+                self.port,
+                body.len()
+            );
+            socket.write_all(format!("{head}{body}").as_bytes()).unwrap();
+            let mut answer = String::new();
+            socket.read_to_string(&mut answer).unwrap();
+            (answer.split(' ').nth(1).unwrap().parse().unwrap(), answer)
+        }
+
+        /// How a WebSocket is answered that a page asks for.
+        fn websocket(&self, session: &str) -> StatusCode {
+            let mut request = format!("ws://127.0.0.1:{}/ws", self.port).into_client_request().unwrap();
+            let offer = format!("keyrx, keyrx.session.{session}");
+            request.headers_mut().insert("sec-websocket-protocol", offer.parse().unwrap());
+            let socket = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+            match tungstenite::client(request, socket) {
+                Ok((_, answer)) => answer.status(),
+                Err(tungstenite::HandshakeError::Failure(tungstenite::Error::Http(answer))) => {
+                    answer.status()
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_session_and_a_code_that_are_too_old_are_refused_on_every_way() {
+        const HOUR: Duration = Duration::from_secs(60 * 60);
+        let it = Serving::start("web-expiry");
+        let access = &it.daemon.access;
+        let ago = |age: Duration| Instant::now().checked_sub(age).unwrap();
+        for (age, status) in [(HOUR * 11, 200), (HOUR * 12, 401), (HOUR * 24, 401)] {
+            let then = ago(age);
+            let session = access.begin_session(&access.code(then).unwrap(), then).unwrap();
+            let bearer = format!("Authorization: Bearer {session}");
+            assert_eq!(it.request("GET", "/api/version", &bearer, "").0, status, "{age:?}");
+            let known = it.request("GET", "/api/session", &bearer, "").1.contains(r#"{"known":true}"#);
+            assert_eq!(known, status == 200, "{age:?}");
+            let upgraded =
+                if status == 200 { StatusCode::SWITCHING_PROTOCOLS } else { StatusCode::UNAUTHORIZED };
+            assert_eq!(it.websocket(&session), upgraded, "{age:?}");
+        }
+        for (age, status) in [(30, 200), (60, 401)] {
+            let code = access.code(ago(Duration::from_secs(age))).unwrap();
+            let begun =
+                it.request("POST", "/api/session", "X-Nothing: 0", &format!(r#"{{"code":"{code}"}}"#));
+            assert_eq!(begun.0, status, "{age} s: {}", begun.1);
+        }
+    }
+}

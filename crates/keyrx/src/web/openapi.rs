@@ -32,8 +32,7 @@ fn describe() -> Value {
         "servers": [{ "url": "http://127.0.0.1:9867" }],
         "components": {
             "securitySchemes": {
-                "token": { "type": "http", "scheme": "bearer" },
-                "session": { "type": "apiKey", "in": "cookie", "name": super::access::COOKIE_NAME },
+                "bearer": { "type": "http", "scheme": "bearer", "description": "The token, or a session" },
             },
         },
         "paths": paths,
@@ -47,7 +46,7 @@ fn operation(route: &Route) -> Value {
     });
     let Some(fields) = operation.as_object_mut() else { return operation };
     if route.open_to != OpenTo::Everybody {
-        fields.insert("security".into(), json!([{ "token": [] }, { "session": [] }]));
+        fields.insert("security".into(), json!([{ "bearer": [] }]));
     }
     if route.path.contains("{name}") {
         let name = json!({ "name": "name", "in": "path", "required": true, "schema": { "type": "string" } });

@@ -82,7 +82,7 @@ pub const ROUTES: &[Route] = &[
     row("GET", "/api/metrics", Everybody, "", "The same as JSON", || get(api::metrics_json)),
     row("GET", "/api/health", Everybody, "", "As /health", || get(api::health)),
     row("GET", "/api/session", Everybody, "", "Whether who asks is `known`: has the token or a session", || get(api::session)),
-    row("POST", "/api/session", Everybody, r#"{"code":"..."}"#, "Begins the session of a page, with a code that is good once", || post(api::begin_session)),
+    row("POST", "/api/session", Everybody, r#"{"code":"..."}"#, "Begins the `session` of a page, with a code that is good once", || post(api::begin_session)),
     row("POST", "/api/session/code", Known, "", "A code for a page, good once and for a minute", || post(api::session_code)),
     row("GET", "/api/openapi.json", Known, "", "This description", || get(openapi::document)),
     row("GET", "/api/version", Known, "", "The version", || get(api::version)),
@@ -112,7 +112,7 @@ pub const ROUTES: &[Route] = &[
     row("POST", "/api/check", Known, SOURCE, "What is wrong with a keymap", || post(keymaps::check)),
     row("POST", "/api/simulate", Known, PLAY, "What comes out of a keymap, or of a `profile`, and why", || post(keymaps::simulate)),
     row("GET", "/api/vocabulary", Known, "", "The functions, settings and keys of the language", || get(keymaps::vocabulary)),
-    row("GET", "/ws", Known, "", "A WebSocket: status, metrics and, for who asks, keys as they move", || get(live::upgrade)),
+    row("GET", "/ws", Known, "", "A WebSocket: status, metrics and, for who asks, keys as they move. A page offers the protocols `keyrx` and `keyrx.session.SESSION`", || get(live::upgrade)),
     row("POST", "/api/input", Simulation, r#"{"events":"+A 50 -A","device":"simulated keyboard"}"#, "Types on a simulated keyboard, from now on", || post(api::input)),
     row("GET", "/api/output", Simulation, "", "What came out, from the effect of the number `after` on", || get(api::output)),
     row("POST", "/api/chaos", Chaos, r#"{"point":"session","stall_ms":700}"#, "Has something go wrong, once: a stall, or else a panic", || post(api::chaos)),
@@ -179,7 +179,7 @@ async fn serve(request: Request, next: Next) -> Response {
 }
 
 async fn only_known(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
-    match server.daemon.access.is_known(request.method(), request.headers(), Instant::now()) {
+    match server.daemon.access.is_known(request.headers(), Instant::now()) {
         Ok(()) => next.run(request).await,
         Err(denied) => denied.into_response(),
     }

@@ -58,6 +58,12 @@ impl Answer {
     pub fn field(&self, name: &str) -> Option<&str> {
         self.head.lines().find(|line| line.to_lowercase().starts_with(&format!("{name}:")))
     }
+
+    /// The values of all fields of a name.
+    pub fn values(&self, name: &str) -> Vec<&str> {
+        let fields = self.head.lines().filter_map(|line| line.split_once(':'));
+        fields.filter(|(it, _)| it.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).collect()
+    }
 }
 
 /// An empty directory of the test's own.
@@ -185,7 +191,7 @@ impl Daemon {
         let _ = socket.write_all(request.as_bytes());
         let mut bytes = Vec::new();
         let _ = socket.read_to_end(&mut bytes);
-        let text = String::from_utf8(bytes).unwrap();
+        let text = String::from_utf8_lossy(&bytes);
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
         Answer { status, head: head.to_owned(), body: body.to_owned() }
@@ -258,6 +264,35 @@ impl Daemon {
         let health = self.health();
         let checks = health["checks"].as_array().unwrap().iter();
         checks.map(|check| check["name"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// The secret of a session, as a page begins one.
+    pub fn session(&self) -> String {
+        let code = self.ask("POST", "/api/session/code", "")["code"].as_str().unwrap().to_owned();
+        let body = serde_json::json!({ "code": code }).to_string();
+        let begun = self.request("POST", "/api/session", &[], &body);
+        begun.json()["session"].as_str().unwrap_or_else(|| panic!("{begun:?}")).to_owned()
+    }
+
+    /// Asks for a WebSocket, and reads the head of the answer, or all of one that says no.
+    pub fn upgrade(&self, fields: &[(&str, &str)]) -> Answer {
+        let mut request = format!("GET /ws HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n", self.port);
+        for (name, value) in fields {
+            request += &format!("{name}: {value}\r\n");
+        }
+        request += "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        let mut socket = self.socket();
+        socket.write_all(request.as_bytes()).unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            socket.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).unwrap();
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+        Answer { status, head: head.trim_end().to_owned(), body: String::new() }
     }
 
     pub fn websocket(&self) -> WebSocket<MaybeTlsStream<TcpStream>> {
