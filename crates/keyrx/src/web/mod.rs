@@ -222,6 +222,7 @@ mod tests {
     use std::thread;
 
     use axum::http::StatusCode;
+    use keyrx_platform::threads::Threads;
     use keyrx_platform::{native, simulated};
     use tungstenite::client::IntoClientRequest;
 
@@ -235,7 +236,6 @@ mod tests {
     use crate::profiles::Profiles;
     use crate::tap;
     use crate::testing::directory;
-    use crate::threads::Threads;
 
     /// The web server on real sockets, with no other part of keyrx beside it.
     struct Serving {
@@ -274,12 +274,12 @@ mod tests {
                 view: Guarded::new(view, |_| {}),
             });
             let web = Web::new(daemon.clone(), channel().0, sync_channel(1).0, tap::live().1, 0, None);
-            let (phase, phase_of_web) = watch::channel(Phase::Serving);
+            let ending = daemon.clone();
             let end = move || {
-                phase.send_replace(Phase::Ended);
+                ending.metrics.phases().end(crate::phase::Reason::Signal);
             };
             let mut threads = Threads::default();
-            threads.start("web", end, move |_| web.run(phase_of_web.clone())).unwrap();
+            threads.start("web", end, move |_| web.run()).unwrap();
             let begin = Instant::now();
             let port = loop {
                 match daemon.view().web {
