@@ -34,7 +34,7 @@ use windows_sys::Win32::System::Threading::{
 use windows_sys::core::{BOOL, PCSTR, s, w};
 
 use crate::dump::Exception;
-use crate::live::{Kind, Live};
+use crate::threads::Threads;
 
 /// The rest of the exception's filter.
 const CONTINUE_SEARCH: i32 = 0;
@@ -199,19 +199,28 @@ static LISTENER: OnceLock<Thread> = OnceLock::new();
 /// Error Reporting). To be called once.
 pub fn on_exception(limit: Duration, tell: impl Fn(&Exception) + Send + 'static) -> io::Result<()> {
     LOOKS.store(u32::try_from(limit.as_millis()).unwrap_or(u32::MAX) / LOOK, Ordering::Release);
-    let thread = thread::Builder::new().name("dying".into()).spawn(move || {
-        let _live = Live::new(Kind::Thread);
-        while !IS_DYING.load(Ordering::Acquire) {
-            thread::park();
-        }
-        let exception = exception();
-        let _ = catch_unwind(AssertUnwindSafe(|| tell(&exception)));
-        IS_TOLD.store(true, Ordering::Release);
-    })?;
-    if LISTENER.set(thread.thread().clone()).is_ok() {
+    let mut threads = Threads::default();
+    let thread = threads.start(
+        "dying",
+        || {},
+        move |stop| {
+            while !IS_DYING.load(Ordering::Acquire) {
+                if stop.is_requested() {
+                    return;
+                }
+                thread::park();
+            }
+            let exception = exception();
+            let _ = catch_unwind(AssertUnwindSafe(|| tell(&exception)));
+            IS_TOLD.store(true, Ordering::Release);
+        },
+    )?;
+    if LISTENER.set(thread).is_ok() {
         // SAFETY: the function has the type that is wanted, and is there as long as the program is.
         unsafe { SetUnhandledExceptionFilter(Some(filter)) };
     }
+    // It waits as long as there is a process that may die.
+    std::mem::forget(threads);
     Ok(())
 }
 

@@ -52,6 +52,8 @@ pub struct Scene {
     was_late: bool,
     /// The time zero of what is typed and seen; none until the first key is typed.
     start: Option<Duration>,
+    /// How long the typing that was begun may take.
+    typing_limit: Duration,
 }
 
 impl Scene {
@@ -74,6 +76,7 @@ impl Scene {
             down: Vec::new(),
             was_late: false,
             start: None,
+            typing_limit: Duration::ZERO,
         };
         let mut has_focus = false;
         scene.wait(ms(10_000), "the window to have the focus", |scene| {
@@ -127,9 +130,30 @@ impl Scene {
         self.wait_until_served();
     }
 
-    fn start(&mut self, keymap: &str, arguments: &[&str], variables: &[(&str, &str)]) {
-        self.keymap(keymap);
+    /// As `keyrx_with_faults`, under `keyrx supervise`.
+    pub fn supervised_with_faults(&mut self, keymap: &str) {
         let mut command = self.program();
+        command.args(["supervise", "--"]).arg(&self.program);
+        self.start_by(command, keymap, &["--chaos", "--port", "0"], &[("KEYRX_INJECTED", "map")]);
+        self.wait(ms(10_000), "keyrx to serve and to be ready", |scene| {
+            scene.listen();
+            scene.log.contains("ready") && scene.place().is_some()
+        });
+        self.noted = self.log.len();
+    }
+
+    fn start(&mut self, keymap: &str, arguments: &[&str], variables: &[(&str, &str)]) {
+        self.start_by(self.program(), keymap, arguments, variables);
+    }
+
+    fn start_by(
+        &mut self,
+        mut command: Command,
+        keymap: &str,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) {
+        self.keymap(keymap);
         command.arg("run").arg("--config").arg(self.keymap_path()).current_dir(&self.home);
         command.args(arguments).env_remove("KEYRX_INJECTED").envs(variables.iter().copied());
         self.keyrx = Some(Process::start(&mut command, Says::Stderr));
@@ -278,13 +302,23 @@ impl Scene {
 
     /// Types a text in real time and returns at its end, which may be a wait.
     pub fn type_keys(&mut self, text: &str) {
+        self.begin_to_type(text);
+        self.end_of_typing();
+    }
+
+    /// Begins to type a text. `end_of_typing` is to be called before the next one.
+    pub fn begin_to_type(&mut self, text: &str) {
         let (moments, end) = parse(text);
         // A text without a wait is typed as fast as it goes, however long that takes.
-        let limit =
+        self.typing_limit =
             ms(30_000) + Duration::from_micros(end.micros()) + ms(10) * u32::try_from(moments.len()).unwrap();
         self.keyboard.tell(&text.replace('\n', " "));
+    }
+
+    /// Waits until what was begun is typed.
+    pub fn end_of_typing(&mut self) {
         let mut answer = None;
-        self.wait(limit, "the keyboard to type", |scene| {
+        self.wait(self.typing_limit, "the keyboard to type", |scene| {
             answer = scene.keyboard.line();
             let status = scene.keyboard.status();
             assert!(answer.is_some() || status.is_none(), "the keyboard ended: {status:?}");

@@ -158,11 +158,11 @@ impl Drop for Service {
     fn drop(&mut self) {
         self.console = None;
         let _ = self.command(&["uninstall"]);
-        if let Some(keyrx) = self.pid().and_then(|pid| Watched::open(pid).ok()) {
-            if keyrx.identity().is_ok_and(|it| it.image.file_name() == self.program.file_name()) {
-                let _ = keyrx.terminate(1);
-                keyrx.wait();
-            }
+        let ours =
+            |it: &Watched| it.identity().is_ok_and(|it| it.image.file_name() == self.program.file_name());
+        if let Some(keyrx) = self.pid().and_then(|pid| Watched::open(pid).ok()).filter(ours) {
+            let _ = keyrx.terminate(1);
+            keyrx.wait();
         }
         // Of a case that has failed there is something to be seen.
         if !std::thread::panicking() {

@@ -38,6 +38,29 @@ pub const CASES: &[Case] = &[
         },
     },
     Case {
+        name: "supervised, a keyrx that hangs for good is a plain keyboard within half a second, and maps again within 5 s",
+        run: |scene| {
+            scene.supervised_with_faults(KEYMAP);
+            scene.check("+A 50 -A", "+B @50 -B");
+            scene.fault(r#"{"point":"session","stall_ms":600000}"#);
+            let begin = now();
+            scene.begin_to_type("+Q -Q");
+            scene.wait_for("the keyboards are plain ones");
+            let plain = now() - begin;
+            scene.end_of_typing();
+            scene.until_mapped(ms(8000));
+            let mapped = now() - begin;
+            println!(
+                "       plain after {} ms, mapped again after {} ms",
+                plain.as_millis(),
+                mapped.as_millis()
+            );
+            assert!(plain < ms(1500), "plain after {} ms", plain.as_millis());
+            assert!(mapped < ms(5000), "mapped again after {} ms", mapped.as_millis());
+            scene.check("+F 50 -F", "+LShift @50 -LShift");
+        },
+    },
+    Case {
         name: "a hook that was slow once is put in again, with nothing held, and keys are mapped",
         run: |scene| {
             scene.keyrx_with_faults(KEYMAP);

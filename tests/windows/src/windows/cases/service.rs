@@ -221,7 +221,7 @@ pub const CASES: &[Case] = &[
                 let mut pid = None;
                 scene.wait(ms(20_000), "the next keyrx", |_| {
                     pid = service.logged("\"launched\"").last().and_then(|line| number(line, "\"pid\":"));
-                    pid.is_some_and(|pid| is_running(pid))
+                    pid.is_some_and(is_running)
                 });
                 let keyrx = keyrx_platform::native::process::Process::open(pid.unwrap()).unwrap();
                 keyrx.terminate(0xC000_0005).unwrap(); // as an access to memory that is not there does
