@@ -449,7 +449,7 @@ impl Control {
         self.note_rate();
         self.save();
         let report = self.daemon.assess();
-        self.plan.is_outdated |= self.is_withheld_too_long();
+        self.plan.is_outdated |= self.plan.reading.is_none() && self.is_withheld_too_long();
         self.notify_of(&report);
         if let Some(tray) = &mut self.tray {
             tray.show(&in_tray(&report, self.daemon.metrics.is_paused()));

@@ -91,7 +91,10 @@ pub const CASES: &[Case] = &[
             scene.watch(ms(20_000));
             scene.wait_grabbed(&keyboard);
             scene.check(&keyboard, "+A 50 -A", "+B @50 -B");
-            scene.wait_for("(config_last_good)");
+            let log = scene.log();
+            assert_eq!(log.matches("the keymap of before is used").count(), 6, "at five starts, and now");
+            let (_, health) = scene.request("GET", "/health", "");
+            assert!(health.contains("(config_last_good)"), "{health}");
         },
     },
     Case {
