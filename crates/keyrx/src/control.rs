@@ -65,7 +65,7 @@ pub enum Cause {
     /// Something happened near the files of keymap and settings.
     Hint(notify::Event),
     /// The keymap has been read and tried out; `None` if that panicked.
-    Read(Option<Box<Loaded>>),
+    Read(Option<Box<Read>>),
     Order(Ordered),
     /// The last client of the web server has gone, and it takes no more.
     Drained,
@@ -77,6 +77,13 @@ pub enum Cause {
 
 /// Work for the thread `compile`.
 pub type Job = Box<dyn FnOnce() + Send>;
+
+/// What has come of reading a keymap.
+pub struct Read {
+    loaded: Loaded,
+    /// What it was when it could be used, where it cannot and nothing is in force.
+    kept: Option<Keymap>,
+}
 
 /// Who does things for it.
 pub struct Control {
@@ -215,10 +222,10 @@ impl Control {
             Cause::Signal(Signal::Reload) | Cause::Tray(Choice::Reload) => self.plan.is_outdated = true,
             Cause::Tray(Choice::Pause) => self.command(Command::Pause(true)),
             Cause::Tray(Choice::Resume) => self.command(Command::Pause(false)),
-            Cause::Read(loaded) => {
+            Cause::Read(read) => {
                 self.plan.files_at = Instant::now().checked_add(QUIET);
                 if let Some(reading) = self.plan.reading.take() {
-                    self.has_read(reading, loaded);
+                    self.has_read(reading, read);
                 }
                 if self.memory.is_ready {
                     self.notify.ready();
@@ -311,10 +318,18 @@ impl Control {
         self.watch.before_load();
         let source = self.plan.change.clone().unwrap_or_else(|| self.daemon.view().source);
         let (tell, path) = (self.tell.clone(), source.path().to_owned());
+        let kept = match self.is_withheld_too_long() {
+            true => self.memory.state.last_good(&path).cloned(),
+            false => None,
+        };
         let job = Box::new(move || {
+            let read = || {
+                let loaded = load(&path);
+                let kept = kept.filter(|_| loaded.keymap.is_none()).and_then(|good| good.load());
+                Box::new(Read { loaded, kept })
+            };
             // A panic has been told by then.
-            let loaded = catch_unwind(AssertUnwindSafe(|| Box::new(load(&path)))).ok();
-            let _ = tell.send(Cause::Read(loaded));
+            let _ = tell.send(Cause::Read(catch_unwind(AssertUnwindSafe(read)).ok()));
         });
         // Else there is too much to do: it is tried again at the next look.
         if self.jobs.try_send(job).is_ok() {
@@ -329,8 +344,8 @@ impl Control {
     }
 
     /// Hands the session a keymap that has been read, if it can be used.
-    fn has_read(&mut self, Reading { source, waiting }: Reading, loaded: Option<Box<Loaded>>) {
-        let Some(mut loaded) = loaded else {
+    fn has_read(&mut self, Reading { source, waiting }: Reading, read: Option<Box<Read>>) {
+        let Some(Read { mut loaded, kept }) = read.map(|read| *read) else {
             let why = "keyrx failed at it, which is a mistake of keyrx; the log has more";
             waiting.into_iter().for_each(|answer| drop(answer.send(Reply::Refused(why.into()))));
             return;
@@ -341,7 +356,6 @@ impl Control {
         let keymap = accept(source.path(), &mut loaded, &self.daemon.metrics);
         let diagnostics = Arc::new(std::mem::take(&mut loaded.diagnostics));
         let offered = keymap.map(|keymap| {
-            self.memory.offered = self.memory.offered.saturating_add(1);
             self.memory.state.last_good = last_good;
             if let Some(name) = source.profile() {
                 self.memory.state.active_profile = Some(name.to_owned());
@@ -349,9 +363,13 @@ impl Control {
             if self.daemon.lifecycle.forgive("the keymap has been read again") {
                 self.notify.forgiven();
             }
-            self.command(Command::Keymap(keymap));
-            self.memory.offered
+            self.offer(keymap)
         });
+        let is_last_good = kept.is_some();
+        if let Some(kept) = kept {
+            tell_last_good();
+            self.offer(kept);
+        }
         // Only now: to watch files may take a while.
         if offered.is_some() || !is_change {
             self.watch.follow(&files(&loaded, &self.daemon.paths));
@@ -361,11 +379,12 @@ impl Control {
             if offered.is_some() {
                 view.state = KeymapState::Current;
                 view.source = source;
-                view.loaded = Some(Arc::new(*loaded));
+                view.loaded = Some(Arc::new(loaded));
                 view.diagnostics = diagnostics.clone();
             } else if !is_change {
                 view.diagnostics = diagnostics.clone();
                 view.state = match view.state {
+                    _ if is_last_good => KeymapState::LastGood,
                     KeymapState::Current | KeymapState::LastGood => KeymapState::LastGood,
                     KeymapState::Withheld if mode != Mode::Normal => KeymapState::Withheld,
                     KeymapState::Missing | KeymapState::NoProfile | KeymapState::Withheld => {
@@ -390,6 +409,18 @@ impl Control {
             }
             Err(mistakes) => tracing::error!(event = "settings_rejected", "{mistakes}"),
         }
+    }
+
+    /// Whether safe mode or a rest is over, and its keymap is still the one in force.
+    fn is_withheld_too_long(&self) -> bool {
+        self.daemon.view().state == KeymapState::Withheld && self.daemon.lifecycle.mode() == Mode::Normal
+    }
+
+    /// Hands the session a keymap, and says which number it has there.
+    fn offer(&mut self, keymap: Keymap) -> u64 {
+        self.memory.offered = self.memory.offered.saturating_add(1);
+        self.command(Command::Keymap(keymap));
+        self.memory.offered
     }
 
     fn command(&self, command: Command) {
@@ -418,9 +449,7 @@ impl Control {
         self.note_rate();
         self.save();
         let report = self.daemon.assess();
-        // Safe mode or the rest is over.
-        self.plan.is_outdated |=
-            self.daemon.view().state == KeymapState::Withheld && self.daemon.lifecycle.mode() == Mode::Normal;
+        self.plan.is_outdated |= self.plan.reading.is_none() && self.is_withheld_too_long();
         self.notify_of(&report);
         self.notify.health(&report);
         if let Some(tray) = &mut self.tray {
@@ -508,6 +537,11 @@ impl Control {
         }
         self.memory.is_saving_broken = false;
     }
+}
+
+/// Says that a keymap cannot be used, and what it was is.
+pub fn tell_last_good() {
+    tracing::warn!(event = "keymap_last_good", "the keymap of before is used until this one is mended");
 }
 
 /// Reads a keymap and tries it out.

@@ -35,7 +35,7 @@ use crate::recovery::Mode;
 use crate::sd_notify::Notify;
 use crate::session::Session;
 use crate::settings::{Said, Settings};
-use crate::state::{State, Store};
+use crate::state::{LastGood, State, Store};
 use crate::tap::{self, Keyboards, Tap};
 use crate::watch::Watch;
 use crate::web::{Access, Web};
@@ -374,14 +374,16 @@ impl Start {
         }
     }
 
-    /// With a keymap by which every key passes.
+    /// With a keymap by which every key passes. What it was made of when it could be used is watched, since what is
+    /// to be mended may be a file that it loads.
     fn withheld(source: &KeymapSource, saved: &State) -> Start {
+        let loaded = saved.last_good(source.path()).into_iter().flat_map(LastGood::files);
         Start {
             keymap: daemon::empty(),
             keymap_state: KeymapState::Withheld,
             state: saved.clone(),
             diagnostics: Vec::new(),
-            files: vec![source.path().to_owned()],
+            files: std::iter::once(source.path().to_owned()).chain(loaded).collect(),
             loaded: None,
         }
     }
@@ -408,14 +410,9 @@ fn begin_with(
     if let Some(keymap) = control::accept(source.path(), loaded, metrics) {
         return (keymap, KeymapState::Current);
     }
-    let last_good = saved.last_good.as_ref().filter(|last_good| last_good.keymap == source.path());
-    let keymap = last_good.and_then(|good| keyrx_config::load_kept(source.path(), &good.texts).keymap);
-    match keymap {
+    match saved.last_good(source.path()).and_then(LastGood::load) {
         Some(keymap) => {
-            tracing::warn!(
-                event = "keymap_last_good",
-                "the keymap of before is used until this one is mended"
-            );
+            control::tell_last_good();
             (keymap, KeymapState::LastGood)
         }
         None => {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use keyrx_engine::Keymap;
 use serde::{Deserialize, Serialize};
 
 /// What is larger is not ours.
@@ -37,6 +38,24 @@ pub struct LastGood {
     pub keymap: PathBuf,
     /// By name, as the keymap's reader names them.
     pub texts: Vec<(String, String)>,
+}
+
+impl State {
+    /// What a keymap was when it could be used.
+    pub fn last_good(&self, keymap: &Path) -> Option<&LastGood> {
+        self.last_good.as_ref().filter(|good| good.keymap == keymap)
+    }
+}
+
+impl LastGood {
+    pub fn load(&self) -> Option<Keymap> {
+        keyrx_config::load_kept(&self.keymap, &self.texts).keymap
+    }
+
+    /// The files that it was read from; keyrx's own have no path.
+    pub fn files(&self) -> impl Iterator<Item = PathBuf> {
+        self.texts.iter().map(|(name, _)| PathBuf::from(name)).filter(|path| path.is_absolute())
+    }
 }
 
 /// Where the state is kept.

@@ -356,6 +356,26 @@ fn after_five_crashes_no_keymap_is_read_until_it_changes() {
 }
 
 #[test]
+fn in_safe_mode_a_file_that_the_keymap_loads_may_be_what_is_mended() {
+    let home = Home::new("safe-part");
+    fs::write(home.0.join("keymap.rhai"), r#"load("part.rhai");"#).unwrap();
+    fs::write(home.0.join("part.rhai"), KEYMAP).unwrap();
+    let mut run = home.run();
+    home.wait_for("ready", 1);
+    signal(home.pid(), "TERM");
+    assert_eq!(run.ends().code(), Some(0));
+    crash(&home, 5);
+    let run = home.run();
+    home.wait_for("health_changed", 1);
+    home.wait_for("safe_mode", 1);
+    let loaded = home.count("keymap_loaded");
+    fs::write(home.0.join("part.rhai"), format!("{KEYMAP}\n// mended")).unwrap();
+    home.wait_for("keymap_in_force", 1);
+    assert_eq!(home.count("keymap_loaded"), loaded + 1);
+    drop(run);
+}
+
+#[test]
 fn after_three_more_it_rests_alive_and_takes_no_keyboard() {
     let home = Home::new("rest");
     crash(&home, 8);

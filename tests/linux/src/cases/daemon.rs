@@ -74,6 +74,30 @@ pub const CASES: &[Case] = &[
         },
     },
     Case {
+        name: "when safe mode is over and the keymap is broken, keyrx maps by the one of before",
+        clocks: Clocks::Virtual,
+        run: |scene| {
+            let keyboard = scene.plug("Keychron K2");
+            scene.keyrx(KEYMAP);
+            assert_eq!(scene.end(Signal::SIGTERM).code(), Some(0));
+            for _ in 0..5 {
+                scene.keyrx(r#"map("A", "Nonsense");"#);
+                scene.end(Signal::SIGKILL);
+            }
+            scene.start(User::Root);
+            scene.wait_for("safe mode");
+            scene.watch(ms(590_000));
+            assert!(!scene.is_grabbed(&keyboard));
+            scene.watch(ms(20_000));
+            scene.wait_grabbed(&keyboard);
+            scene.check(&keyboard, "+A 50 -A", "+B @50 -B");
+            let log = scene.log();
+            assert_eq!(log.matches("the keymap of before is used").count(), 6, "at five starts, and now");
+            let (_, health) = scene.request("GET", "/health", "");
+            assert!(health.contains("(config_last_good)"), "{health}");
+        },
+    },
+    Case {
         name: "a keymap that was broken while keyrx was away is the one of before",
         clocks: Clocks::Virtual,
         run: |scene| {
