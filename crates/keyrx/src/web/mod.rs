@@ -234,7 +234,7 @@ mod tests {
     use crate::daemon::{Desk, KeymapSource, View};
     use crate::health::KeymapState;
     use crate::lifecycle::Lifecycle;
-    use crate::logging::{LogFormat, LogLevel, Logging};
+    use crate::logging::LogSwitch;
     use crate::metrics::Metrics;
     use crate::paths::{Directories, Paths};
     use crate::profiles::Profiles;
@@ -247,7 +247,6 @@ mod tests {
         daemon: Arc<Daemon>,
         port: u16,
         _threads: Threads,
-        _logging: Logging,
     }
 
     impl Serving {
@@ -255,7 +254,6 @@ mod tests {
             let home = directory(test);
             let paths = Paths::of(&Directories::with_state(Some(home.clone())));
             let metrics = Arc::new(Metrics::new());
-            let logging = Logging::start(LogLevel::Error, LogFormat::Text, None, metrics.clone()).unwrap();
             let view = View {
                 source: KeymapSource::File(home.join("keymap.rhai")),
                 state: KeymapState::Missing,
@@ -267,13 +265,13 @@ mod tests {
                 web: WebState::Starting,
             };
             let daemon = Arc::new(Daemon {
+                log: LogSwitch::of_nobody(metrics.clone()),
                 metrics,
                 profiles: Profiles::new(&[home]),
                 access: Access::new(paths.token()),
                 paths,
                 desk: Desk::Simulated(simulated::stage().0),
                 keyboards: Default::default(),
-                log: logging.switch(),
                 lifecycle: Arc::new(Lifecycle::begin(None)),
                 has_chaos: false,
                 view: Guarded::new(view, |_| {}),
@@ -293,7 +291,7 @@ mod tests {
                 }
                 thread::sleep(Duration::from_millis(5));
             };
-            Serving { daemon, port, _threads: threads, _logging: logging }
+            Serving { daemon, port, _threads: threads }
         }
 
         /// The status of the answer, and the answer.
