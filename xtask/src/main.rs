@@ -6,6 +6,7 @@ mod bench;
 mod browser;
 mod cargo;
 mod guest;
+mod installer;
 mod kernel;
 mod monitoring;
 mod packaging;
@@ -26,7 +27,8 @@ Commands:
   bench daemon       how the daemon answers under load, and how it ends
   guest [WORD...]    only the real-input cases whose name contains one of the words
   wine [WORD...]     only the cases under Wine whose name contains one of the words
-  dist windows       build what is shipped for Windows; with `--twice` again elsewhere, to compare
+  dist [PART]        build what is shipped for Windows, or a part of it: windows (the program), msi (the installer),
+                     zip (the archive); with `--twice` again, to compare
 ";
 
 fn main() -> ExitCode {
@@ -38,8 +40,7 @@ fn main() -> ExitCode {
         ["bench", "daemon"] => bench::daemon(),
         ["guest", words @ ..] => say(guest::run(words)),
         ["wine", words @ ..] => say(windows::cases(words)),
-        ["dist", "windows"] => say(windows::dist(false)),
-        ["dist", "windows", "--twice"] => say(windows::dist(true)),
+        ["dist", rest @ ..] if let Some(dist) = windows::Dist::parse(rest) => say(windows::dist(dist)),
         ["help" | "--help" | "-h"] => {
             print!("{USAGE}\nSubsets of the tests:\n{}", test::list());
             return ExitCode::SUCCESS;

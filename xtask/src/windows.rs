@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::cargo::{self, Profile};
+use crate::installer;
 use crate::setup::{self, Packages};
 use crate::test::Outcome;
 use crate::wine::{self, Wine};
@@ -41,48 +42,106 @@ const UNIT_LIMIT_S: u32 = 600;
 
 /// Clippy, the unit tests of all crates, and the cases with a real hook.
 pub fn test() -> Result<Outcome> {
-    let toolchain = match Toolchain::get(&[PACKAGES, wine::PACKAGES].concat())? {
+    let toolchain = match Toolchain::get(&[PACKAGES, installer::PACKAGES, wine::PACKAGES].concat())? {
         Ok(toolchain) => toolchain,
         Err(why) => return Ok(Outcome::Unprepared(why)),
     };
     let lint = toolchain.lint();
     toolchain.build_unit_tests()?;
     let (keyrx, cases) = toolchain.build_cases()?;
+    let installers = installers(&keyrx)?;
     // Now that nothing takes minutes any more: a Windows without programs ends.
     let wine = Wine::start()?;
     let unit = toolchain.unit(&wine);
-    let cases = wine.cases(&cases, &keyrx, &[]);
+    let cases = wine.cases(&cases, &keyrx, &installers, &[]);
     lint.and(unit).and(cases).map(|()| Outcome::Passed)
 }
 
 /// Only the cases whose names contain one of the words.
 pub fn cases(words: &[&str]) -> Result<Outcome> {
-    let toolchain = match Toolchain::get(&[PACKAGES, wine::PACKAGES].concat())? {
+    let toolchain = match Toolchain::get(&[PACKAGES, installer::PACKAGES, wine::PACKAGES].concat())? {
         Ok(toolchain) => toolchain,
         Err(why) => return Ok(Outcome::Unprepared(why)),
     };
     let (keyrx, cases) = toolchain.build_cases()?;
-    Wine::start()?.cases(&cases, &keyrx, words).map(|()| Outcome::Passed)
+    let installers = installers(&keyrx)?;
+    Wine::start()?.cases(&cases, &keyrx, &installers, words).map(|()| Outcome::Passed)
+}
+
+/// What is to be built of what is shipped.
+#[derive(Clone, Copy)]
+pub struct Dist {
+    has_program: bool,
+    has_installer: bool,
+    has_archive: bool,
+    is_twice: bool,
+}
+
+impl Dist {
+    /// As the command line says it.
+    pub fn parse(words: &[&str]) -> Option<Dist> {
+        let (words, is_twice) = match words {
+            [words @ .., "--twice"] => (words, true),
+            words => (words, false),
+        };
+        let [has_program, has_installer, has_archive] = match words {
+            [] => [true; 3],
+            ["windows"] => [true, false, false],
+            ["msi"] => [false, true, false],
+            ["zip"] => [false, false, true],
+            _ => return None,
+        };
+        Some(Dist { has_program, has_installer, has_archive, is_twice })
+    }
 }
 
 /// Builds what is shipped, and builds it a second time at another place if so asked: the bytes have to be the same.
-pub fn dist(twice: bool) -> Result<Outcome> {
-    let toolchain = match Toolchain::get(PACKAGES)? {
+pub fn dist(dist: Dist) -> Result<Outcome> {
+    let toolchain = match Toolchain::get(&[PACKAGES, installer::PACKAGES].concat())? {
         Ok(toolchain) => toolchain,
         Err(why) => return Ok(Outcome::Unprepared(why)),
     };
     let program = toolchain.build("keyrx", Profile::Release)?;
-    let digest = sha256(&program)?;
-    if twice {
+    let place = target().join("dist");
+    let (msi, zip) = installer::build(&program, &version()?, &place)?;
+    if dist.is_twice {
         let copy = Copy::of_the_checkout()?;
-        let again = toolchain.build_at(&copy.path, &copy.path.join("target"), "keyrx", Profile::Release)?;
-        let other = sha256(&again)?;
-        ensure!(digest == other, "built at another place it is another: {digest} here, {other} there");
-        println!("built again in {}: the same bytes", copy.path.display());
+        let again = match dist.has_program {
+            true => toolchain.build_at(&copy.path, &copy.path.join("target"), "keyrx", Profile::Release)?,
+            false => program.clone(),
+        };
+        let (msi_again, zip_again) = installer::build(&again, &version()?, &copy.path.join("dist"))?;
+        for (one, other) in [(&program, &again), (&msi, &msi_again), (&zip, &zip_again)] {
+            let digests = (sha256(one)?, sha256(other)?);
+            ensure!(digests.0 == digests.1, "made again, {} has other bytes: {digests:?}", one.display());
+        }
+        println!("made again in {}: the same bytes", copy.path.display());
     }
-    let size = fs::metadata(&program)?.len();
-    println!("{}\n{size} bytes\nsha256 {digest}", program.display());
+    for (file, is_wanted) in [(program, dist.has_program), (msi, dist.has_installer), (zip, dist.has_archive)]
+    {
+        if is_wanted {
+            let size = fs::metadata(&file)?.len();
+            println!("{}\n{size} bytes\nsha256 {}", file.display(), sha256(&file)?);
+        }
+    }
     Ok(Outcome::Passed)
+}
+
+/// Two installers of the same program, the second of a later version, and where they are.
+fn installers(program: &Path) -> Result<PathBuf> {
+    let place = target().join("installers");
+    for version in ["2.0.0", "2.0.1"] {
+        installer::build(program, version, &place)?;
+    }
+    Ok(place)
+}
+
+/// The version of keyrx as Windows Installer has it: three numbers.
+fn version() -> Result<String> {
+    let manifest = fs::read_to_string(cargo::workspace().join("Cargo.toml"))?;
+    let version = manifest.lines().find_map(|line| line.strip_prefix("version = \""));
+    let version = version.context("the workspace has a version")?.trim_end_matches('"');
+    Ok(version.split('-').next().unwrap_or_default().to_owned())
 }
 
 /// What builds for Windows.
@@ -348,7 +407,7 @@ fn depends(package: &str, begin: &str) -> Result<String> {
     Ok(found.with_context(|| format!("{package} depends on no {begin}"))?.to_owned())
 }
 
-fn sha256(file: &Path) -> Result<String> {
+pub fn sha256(file: &Path) -> Result<String> {
     let sum = Command::new("sha256sum").arg(file).output().context("sha256sum cannot be started")?;
     let said = String::from_utf8(sum.stdout)?;
     match said.split_once(' ') {

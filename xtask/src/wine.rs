@@ -51,10 +51,11 @@ impl Wine {
     }
 
     /// Runs the cases whose names contain one of the words; without a word all of them.
-    pub fn cases(&self, tests: &Path, keyrx: &Path, words: &[&str]) -> Result<()> {
+    pub fn cases(&self, tests: &Path, keyrx: &Path, installers: &Path, words: &[&str]) -> Result<()> {
         println!("\ncases under Wine");
         let mut command = self.command(CASES_LIMIT_S);
         command.arg(tests).arg("cases").arg(windows_path(keyrx)?).args(words);
+        command.env("KEYRX_INSTALLERS", windows_path(installers)?);
         let status = command.stdin(Stdio::null()).status().context("Wine cannot be started")?;
         match status.code() {
             Some(0) => Ok(()),

@@ -16,7 +16,7 @@ use crate::key::Key;
 use crate::keymap::{Keymap, MappingId, TapHoldId};
 use crate::layers::Layers;
 use crate::output::Emit;
-use crate::pending::{Pending, Undecided, Waiting};
+use crate::pending::{MAX_WAITING, Pending, Undecided, Waiting};
 use crate::situation::{Custom, Matches, Situation};
 use crate::tap_hold::{Judgement, Verdict, judge};
 
@@ -159,6 +159,14 @@ impl Engine {
     /// Whether no key is down, as far as the engine knows, and nothing is pending.
     pub fn is_idle(&self) -> bool {
         self.held.is_empty() && self.pending.is_empty()
+    }
+
+    /// How large `waiting` can be.
+    pub const MOST_WAITING: usize = MAX_WAITING + 1;
+
+    /// How many events wait for the key that is undecided, its own included.
+    pub fn waiting(&self) -> usize {
+        self.pending.queue.as_slice().len().saturating_add(usize::from(self.pending.undecided.is_some()))
     }
 
     /// Whether every key passes through.

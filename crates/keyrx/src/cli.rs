@@ -7,9 +7,12 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::client::{self, Ask, AskError};
+use crate::crashes::Crashes;
 use crate::instance::AlreadyRunning;
 use crate::paths::Directories;
 use crate::profiles::ProfileError;
+#[cfg(windows)]
+use crate::service;
 use crate::{check, demo, devices, doctor, run, selftest, simulate, supervise, test};
 
 /// How a command ends.
@@ -73,6 +76,14 @@ enum Command {
     Run(run::Run),
     /// Runs a command, such as `keyrx run`, and starts it again whenever it dies or hangs.
     Supervise(supervise::Supervise),
+    /// What the service runs in each session of a user.
+    #[cfg(windows)]
+    #[command(hide = true)]
+    Agent(run::Run),
+    /// keyrx as a service of Windows, for all users of the machine.
+    #[cfg(windows)]
+    #[command(subcommand)]
+    Service(crate::service::Service),
     /// Shows keyrx at work in this terminal: no keyboard is taken, no right is needed.
     Demo,
     /// Says what is wrong with a keymap, where, and what to do about it.
@@ -129,6 +140,8 @@ enum Command {
     Profile(client::Profile),
     /// Opens the page of the running keyrx.
     Ui(client::Ui),
+    /// Shows what is known of crashes, and of other internal errors.
+    Crashes(Crashes),
     /// Types on a keyboard of its own and looks whether keys come through. Needs that no keyrx is running.
     Selftest {
         #[command(flatten)]
@@ -146,6 +159,11 @@ enum Command {
 
 /// Does what the command line asks for.
 pub fn main() -> Exit {
+    // First of all: the service manager waits for it.
+    #[cfg(windows)]
+    if let Some(exit) = service::dispatch_if_meant() {
+        return exit;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -157,6 +175,10 @@ pub fn main() -> Exit {
     let done = match cli.command {
         Command::Run(run) => run.run(),
         Command::Supervise(supervise) => supervise.run(),
+        #[cfg(windows)]
+        Command::Agent(run) => run.of_service().run(),
+        #[cfg(windows)]
+        Command::Service(service) => service.run(),
         Command::Demo => demo::demo(),
         Command::Check { keymap, system, json } => check::check(&keymap, system, json),
         Command::Test { paths, json } => test::test(&paths, json),
@@ -172,6 +194,7 @@ pub fn main() -> Exit {
         Command::Stop(ask) => ask.stop(),
         Command::Profile(profile) => profile.run(),
         Command::Ui(ui) => ui.run(),
+        Command::Crashes(crashes) => crashes.run(),
         Command::Selftest { directories, json } => selftest::selftest(&directories, json),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "keyrx", &mut std::io::stdout());
@@ -187,6 +210,11 @@ pub fn main() -> Exit {
         if let Some(error) = error.downcast_ref::<AskError>() {
             client::tell(error);
             return error.exit();
+        }
+        #[cfg(windows)]
+        if let Some(refused) = error.downcast_ref::<service::Refused>() {
+            eprintln!("keyrx: {refused}");
+            return refused.exit();
         }
         eprintln!("keyrx: {error:#}");
         if error.is::<ProfileError>() {

@@ -410,7 +410,12 @@ impl fmt::Display for Status<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Status(status) = *self;
         let paused = if status.get("paused") == Some(&Value::Bool(true)) { ", paused" } else { "" };
-        writeln!(f, "keyrx {} is {}{paused}", word(status, "version"), word(status, "status"))?;
+        let phase = match (word(status, "phase"), word(status, "stop_reason")) {
+            (phase, _) if phase == "running" => String::new(),
+            (phase, why) if why.is_empty() => format!(", {phase}"),
+            (phase, why) => format!(", {phase} ({why})"),
+        };
+        writeln!(f, "keyrx {} is {}{paused}{phase}", word(status, "version"), word(status, "status"))?;
         for check in checks(status) {
             writeln!(f, "{check}")?;
         }

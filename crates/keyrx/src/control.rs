@@ -14,13 +14,14 @@ use keyrx_config::{Loaded, Severity};
 use keyrx_engine::Keymap;
 use keyrx_platform::native::{self, Tray, boot};
 use keyrx_platform::tray::{self, Choice, Look};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use crate::chaos::{self, Point};
 use crate::daemon::{Daemon, KeymapSource, Order, Ordered, Reply};
 use crate::health::{Check, KeymapState, Report, Status, WebState};
 use crate::metrics::{Latency, Metrics};
 use crate::paths::Paths;
+use crate::phase::{Phase, Reason};
 use crate::recovery::Mode;
 use crate::rehearsal;
 use crate::sd_notify::Notify;
@@ -28,12 +29,15 @@ use crate::session::Command;
 use crate::settings::{Said, Settings};
 use crate::signals::Signal;
 use crate::state::{LastGood, State, Store};
-use crate::threads::Stop;
 use crate::watch::{Change, Watch};
-use crate::web::{self, Phase};
+use crate::web;
+use keyrx_platform::threads::Stop;
 
 /// An editor writes a file in several steps: it is looked at so long after a hint, and again until it stays the same.
 const QUIET: Duration = Duration::from_millis(50);
+
+/// How often files are looked at where the system does not tell of changes.
+const UNTOLD: Duration = Duration::from_secs(2);
 
 /// How often it is looked how keyrx is, and the state is saved if it has changed.
 const LOOK: Duration = Duration::from_secs(1);
@@ -82,7 +86,6 @@ pub struct Control {
     pub tell: Sender<Cause>,
     pub commands: Sender<Command>,
     pub jobs: SyncSender<Job>,
-    pub web: watch::Sender<Phase>,
     pub watch: Watch,
     pub said: Said,
     pub store: Option<Store>,
@@ -140,8 +143,6 @@ pub struct Plan {
     waiting: Vec<oneshot::Sender<Reply>>,
     /// What the thread `compile` reads, and who waits for that; one at a time.
     reading: Option<Reading>,
-    /// When the session is stopped at the latest; the end has begun.
-    stop_at: Option<Instant>,
     look_at: Instant,
     looks: u64,
 }
@@ -160,7 +161,6 @@ impl Plan {
             change: None,
             waiting: Vec::new(),
             reading: None,
-            stop_at: None,
             look_at: now.checked_add(LOOK).unwrap_or(now),
             looks: 0,
         }
@@ -179,7 +179,11 @@ impl Control {
             self.daemon.metrics.control_is_alive();
             chaos::strike(Point::Control);
             let files_at = self.plan.files_at.filter(|_| self.plan.reading.is_none());
-            let moments = [files_at, self.plan.stop_at].into_iter().flatten();
+            let drained_at = match self.daemon.metrics.phases().now() {
+                Phase::Draining { until, .. } => Some(until),
+                Phase::Starting | Phase::Running | Phase::Ending(_) | Phase::Stopped(_) => None,
+            };
+            let moments = [files_at, drained_at].into_iter().flatten();
             let moment = moments.fold(self.plan.look_at, Instant::min);
             let wait = moment.saturating_duration_since(Instant::now());
             let next = match self.causes.recv_timeout(wait) {
@@ -187,12 +191,14 @@ impl Control {
                 Err(RecvTimeoutError::Timeout) => Next::GoOn,
                 Err(RecvTimeoutError::Disconnected) => Next::End,
             };
+            let now = Instant::now();
             match next {
-                Next::GoOn if self.is_time_to_stop() => break,
-                Next::GoOn => self.do_what_is_due(Instant::now()),
+                Next::GoOn if drained_at.is_some_and(|at| at <= now) => break,
+                Next::GoOn => self.do_what_is_due(now),
                 Next::End => break,
             }
         }
+        self.daemon.metrics.phases().end(Reason::Failure); // unless there is a reason already
         self.command(Command::Stop);
         self.save();
     }
@@ -202,7 +208,8 @@ impl Control {
             Cause::Woken => {}
             Cause::Hint(event) => {
                 if self.watch.concerns(&event) {
-                    self.plan.files_at = self.plan.files_at.or(Instant::now().checked_add(QUIET));
+                    let soon = Instant::now().checked_add(QUIET);
+                    self.plan.files_at = self.plan.files_at.into_iter().chain(soon).min();
                 }
             }
             Cause::Signal(Signal::Reload) | Cause::Tray(Choice::Reload) => self.plan.is_outdated = true,
@@ -218,11 +225,10 @@ impl Control {
                 }
             }
             Cause::Order(Ordered { order, answer }) => self.obey(order, answer),
-            Cause::Signal(Signal::Stop) => self.begin_to_stop("signal"),
-            Cause::Tray(Choice::Exit) => self.begin_to_stop("tray"),
+            Cause::Signal(Signal::Stop) => self.begin_to_stop(Reason::Signal),
+            Cause::Tray(Choice::Exit) => self.begin_to_stop(Reason::Tray),
             Cause::Tray(Choice::Open) => self.open_page(),
-            Cause::Drained if self.plan.stop_at.is_some() => return Next::End,
-            Cause::Drained => {}
+            Cause::Drained => return Next::End,
         }
         Next::GoOn
     }
@@ -251,7 +257,7 @@ impl Control {
             },
             Order::Stop => {
                 reply(answer, Reply::Done);
-                self.begin_to_stop("command");
+                self.begin_to_stop(Reason::Command);
             }
         }
     }
@@ -266,27 +272,26 @@ impl Control {
     }
 
     /// No new clients; those that are there are told, and have a while to go. The keyboard is still mapped.
-    fn begin_to_stop(&mut self, reason: &str) {
-        if self.plan.stop_at.is_none() {
-            tracing::info!(event = "stopping", reason, "stopping");
-            self.notify.stopping();
-            self.daemon.lifecycle.stopping(reason);
-            self.daemon.metrics.set_stopping();
+    fn begin_to_stop(&mut self, why: Reason) {
+        let now = Instant::now();
+        if self.daemon.metrics.phases().drain(why, now.checked_add(DRAIN).unwrap_or(now)) {
+            self.daemon.lifecycle.stopping(why);
+            self.notify.stopping(why);
             chaos::strike(Point::Ending);
-            self.plan.stop_at = Instant::now().checked_add(DRAIN);
-            self.web.send_replace(Phase::Draining);
         }
-    }
-
-    fn is_time_to_stop(&self) -> bool {
-        self.plan.stop_at.is_some_and(|at| at <= Instant::now())
     }
 
     fn do_what_is_due(&mut self, now: Instant) {
         if self.plan.reading.is_none() && self.plan.files_at.is_some_and(|at| at <= now) {
             let change = self.watch.check();
             self.plan.is_outdated |= change == Change::Complete;
-            self.plan.files_at = (change == Change::Unfinished).then(|| now.checked_add(QUIET)).flatten();
+            let is_blind = self.watch.is_blind();
+            self.daemon.metrics.set_files_unwatched(is_blind);
+            self.plan.files_at = match change {
+                Change::Unfinished => now.checked_add(QUIET),
+                Change::None | Change::Complete if is_blind => now.checked_add(UNTOLD),
+                Change::None | Change::Complete => None,
+            };
         }
         if self.plan.reading.is_none() && (self.plan.is_outdated || self.plan.change.is_some()) {
             self.begin_to_read();
@@ -417,6 +422,7 @@ impl Control {
         self.plan.is_outdated |=
             self.daemon.view().state == KeymapState::Withheld && self.daemon.lifecycle.mode() == Mode::Normal;
         self.notify_of(&report);
+        self.notify.health(&report);
         if let Some(tray) = &mut self.tray {
             tray.show(&in_tray(&report, self.daemon.metrics.is_paused()));
         }
@@ -425,7 +431,8 @@ impl Control {
 
     /// Tells whoever started keyrx what it waits for.
     fn notify_of(&mut self, report: &Report) {
-        if self.daemon.metrics.is_ready() && !std::mem::replace(&mut self.memory.is_ready, true) {
+        let is_running = self.daemon.metrics.phases().now() == Phase::Running;
+        if is_running && !std::mem::replace(&mut self.memory.is_ready, true) {
             self.notify.ready();
         }
         // Progress alone counts, never keyboards, keymap or disk.
@@ -454,6 +461,12 @@ impl Control {
         let health = report.checks.iter().map(|check| (check.name, check.status)).collect::<Vec<_>>();
         if health == self.memory.health {
             return;
+        }
+        let is_slow = |all: &[(&str, Status)]| all.iter().any(|(name, _)| *name == "latency");
+        if is_slow(&health) && !is_slow(&self.memory.health) {
+            let latency = self.daemon.metrics.snapshot().latency;
+            let (p99_us, max_us) = (latency.within(99), latency.longest());
+            tracing::warn!(event = "keys_slow", p99_us, max_us, "keys are slow: {p99_us} us (99 %)");
         }
         self.memory.health = health;
         let reasons = reasons(report);
@@ -541,7 +554,13 @@ pub fn accept(path: &Path, loaded: &mut Loaded, metrics: &Metrics) -> Option<Key
     let path = path.display().to_string();
     match &loaded.keymap {
         Some(_) => tracing::info!(event = "keymap_loaded", path, "keymap loaded: {path}"),
-        None => tracing::error!(event = "keymap_rejected", path, "keymap rejected: {path}"),
+        None => {
+            let mistake = loaded.diagnostics.iter().find(|it| it.severity == Severity::Error);
+            let code = mistake.map(|mistake| mistake.code).unwrap_or_default();
+            let place =
+                mistake.map(|mistake| format!("{}:{}", mistake.file, mistake.line)).unwrap_or_default();
+            tracing::error!(event = "keymap_rejected", path, code, place, "keymap rejected: {path}");
+        }
     }
     loaded.keymap.take()
 }

@@ -9,7 +9,7 @@ use std::sync::mpsc::Sender;
 use keyrx_config::{Diagnostic, Loaded, Severity};
 use keyrx_engine::KeymapBuilder;
 use keyrx_platform::lock::Guarded;
-use keyrx_platform::{Figures, Interruption, native, simulated};
+use keyrx_platform::{Figures, Interruption, Queue, native, simulated};
 use tokio::sync::oneshot;
 
 use crate::control::Cause;
@@ -103,6 +103,14 @@ impl Desk {
         match self {
             Desk::Native(waker) => waker.wake(),
             Desk::Simulated(remote) => remote.wake(),
+        }
+    }
+
+    /// What waits to be handed to the system, where there is a queue of it.
+    pub fn output_queue(&self) -> Option<Queue> {
+        match self {
+            Desk::Native(waker) => waker.output_queue(),
+            Desk::Simulated(_) => None,
         }
     }
 

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::crash;
 use crate::daemon::Desk;
 use crate::metrics::Metrics;
-use crate::threads::{Stop, Threads};
+use keyrx_platform::threads::{Stop, Threads};
 
 /// How soon it looks again for a session that hangs to be back.
 const SOON: Duration = Duration::from_millis(50);
@@ -79,8 +80,10 @@ impl Bell {
 
 fn watch(metrics: &Metrics, desk: &Desk, stop: &Stop) {
     let mut sight = Sight::default();
-    let see =
-        || Seen { working: metrics.busy_since().or(metrics.called_at()), stopping: metrics.is_stopping() };
+    let see = || Seen {
+        working: metrics.busy_since().or(metrics.called_at()),
+        stopping: metrics.phases().now().reason().is_some(),
+    };
     while !stop.is_requested() {
         match sight.look(see(), metrics.uptime()) {
             Verdict::Fine => {}
@@ -88,6 +91,7 @@ fn watch(metrics: &Metrics, desk: &Desk, stop: &Stop) {
                 desk.let_go();
                 tracing::error!(
                     event = "stalled",
+                    for_ms = UNTIL_LET_GO.as_millis() as u64,
                     "keys were held up for {} ms; the keyboards are plain ones until that is over",
                     UNTIL_LET_GO.as_millis()
                 );
@@ -108,6 +112,9 @@ fn watch(metrics: &Metrics, desk: &Desk, stop: &Stop) {
 
 fn end(desk: &Desk, code: i32, error: &str) {
     desk.let_go();
+    if code == STALLED {
+        crash::stalled(error, code as u32);
+    }
     tracing::error!(event = "gave_up", exit_code = code, "{error}");
     thread::sleep(UNTIL_LOGGED);
     #[expect(clippy::disallowed_methods, reason = "nothing else can end it, and every key is released")]

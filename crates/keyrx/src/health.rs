@@ -5,16 +5,18 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
+use keyrx_platform::Aid;
+use serde::{Deserialize, Serialize};
 
 use crate::metrics::{self, Snapshot};
+use crate::phase::Phase;
 use crate::recovery::{Mode, Recovery};
 
 /// So many latencies say something.
 const LATENCIES: u64 = 100;
 
 /// How something is, from the best to the worst.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     #[default]
@@ -128,7 +130,7 @@ pub struct Report {
     pub checks: Vec<Check>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Components {
     pub web_server: Status,
     pub platform_hooks: Status,
@@ -136,7 +138,7 @@ pub struct Components {
     pub remapping_active: Status,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Figures {
     pub events_processed: u64,
     /// In microseconds.
@@ -191,14 +193,20 @@ pub fn assess(now: Duration, evidence: &Evidence, timestamp: String) -> Report {
     // with that.
     let has_keymap = matches!(evidence.keymap, KeymapState::Current | KeymapState::LastGood);
     let has_keyboards = metrics.keyboards > 0 || metrics.is_away || !has_keymap;
-    let devices = match (has_keyboards, metrics.is_ready) {
-        (_, false) => checks.add("devices", Status::Degraded, "keyrx is starting"),
-        (false, true) => checks.add("devices", Status::Degraded, "there is no keyboard to read"),
-        (true, true) => Status::Healthy,
+    let devices = match (metrics.phase, has_keyboards) {
+        (Phase::Starting, _) => checks.add("devices", Status::Degraded, "keyrx is starting"),
+        (_, false) => checks.add("devices", Status::Degraded, "there is no keyboard to read"),
+        (_, true) => Status::Healthy,
     };
     if metrics.is_away {
         checks.add("desktop", Status::Healthy, "the screen is locked, or another desktop is in front");
     }
+    checks.judge("device_ids", degraded_if(metrics.is_refused(Aid::RawInput)), || {
+        format!("{} (no_device_ids)", Aid::RawInput.lack())
+    });
+    checks.judge("device_watch", degraded_if(metrics.is_refused(Aid::DeviceWatch)), || {
+        Aid::DeviceWatch.lack().into()
+    });
     let platform_hooks = session.max(output).max(engine).max(devices);
 
     let place = evidence.mistake.as_ref().map(|mistake| format!(" ({mistake})")).unwrap_or_default();
@@ -222,6 +230,9 @@ pub fn assess(now: Duration, evidence: &Evidence, timestamp: String) -> Report {
             "the keymap has not been read; keys pass through (passthrough)",
         ),
     };
+    checks.judge("keymap_watch", degraded_if(metrics.files_unwatched), || {
+        "the system does not tell when a keymap changes; it is looked at every few seconds".into()
+    });
     let Recovery { mode, recent_crashes } = evidence.recovery;
     checks.judge("supervisor", degraded_if(mode != Mode::Normal || recent_crashes > 0), || match mode {
         Mode::Normal => format!("{recent_crashes} crashes of keyrx in five minutes"),
@@ -335,7 +346,7 @@ mod tests {
     /// All is well.
     fn well() -> Evidence {
         let metrics = Metrics::new();
-        metrics.set_ready();
+        metrics.phases().ready();
         metrics.keyboard_connected();
         let snapshot = Snapshot { at: Duration::ZERO, ..metrics.snapshot() };
         let none = snapshot.latency.clone();
@@ -370,7 +381,7 @@ mod tests {
         check(|it| it.metrics.canary_at = Some(second), 4_500, Unhealthy, &["output"]);
         check(|it| it.metrics.busy_since = Some(second), 1_100, Degraded, &["engine"]);
         check(|it| it.metrics.busy_since = Some(second), 1_600, Unhealthy, &["engine"]);
-        check(|it| it.metrics.is_ready = false, 10, Degraded, &["devices"]);
+        check(|it| it.metrics.phase = Phase::Starting, 10, Degraded, &["devices"]);
         check(|it| it.metrics.keyboards = 0, 10, Degraded, &["devices"]);
         check(|it| it.metrics.is_away = true, 10, Healthy, &["desktop"]);
         check(|it| (it.metrics.is_away, it.metrics.keyboards) = (true, 0), 10, Healthy, &["desktop"]);
@@ -389,6 +400,9 @@ mod tests {
         check(|it| it.metrics.panics_5m = 1, 10, Degraded, &["panics"]);
         check(|it| it.metrics.log_file_fails = true, 10, Degraded, &["log"]);
         check(|it| it.metrics.state_fails = true, 10, Degraded, &["state"]);
+        check(|it| it.metrics.files_unwatched = true, 10, Degraded, &["keymap_watch"]);
+        check(|it| it.metrics.refused[Aid::RawInput as usize] = true, 10, Degraded, &["device_ids"]);
+        check(|it| it.metrics.refused[Aid::DeviceWatch as usize] = true, 10, Degraded, &["device_watch"]);
         check(|it| it.metrics.errors_5m = 5, 10, Healthy, &[]);
     }
 
@@ -442,8 +456,9 @@ mod tests {
             evidence.metrics.called_at = called_at.map(Duration::from_millis);
             evidence.metrics.busy_since = busy_since.map(Duration::from_millis);
             evidence.metrics.control_at = Duration::from_millis(control_at);
-            let [is_ready, is_paused, is_away, log_file_fails] = flags;
-            evidence.metrics = Snapshot { is_ready, is_paused, is_away, log_file_fails, ..evidence.metrics };
+            let [is_starting, is_paused, is_away, log_file_fails] = flags;
+            let phase = if is_starting { Phase::Starting } else { Phase::Running };
+            evidence.metrics = Snapshot { phase, is_paused, is_away, log_file_fails, ..evidence.metrics };
             let at = |millis| assess(Duration::from_millis(millis), &evidence, String::new());
             let (before, after) = (at(now), at(now + later));
             prop_assert!(before.status <= after.status);

@@ -58,10 +58,15 @@ impl AlreadyRunning {
 }
 
 impl Instance {
-    /// Takes the lock. An `AlreadyRunning` among the errors says who has it.
+    /// Takes the lock of this session. An `AlreadyRunning` among the errors says who has it.
     pub fn acquire(directory: &Path) -> Result<Instance> {
+        Instance::acquire_as(directory, &format!("run{}", paths::session()))
+    }
+
+    /// As `acquire`, for one that is not of a session.
+    pub fn acquire_as(directory: &Path, name: &str) -> Result<Instance> {
         let doing = || format!("the directory {} cannot be used", directory.display());
-        let file = |end: &str| directory.join(format!("run{}.{end}", paths::session()));
+        let file = |end: &str| directory.join(format!("{name}.{end}"));
         let mut open = OpenOptions::new();
         let lock = open.write(true).create(true).truncate(false).open(file("lock")).with_context(doing)?;
         match lock.try_lock() {
@@ -79,7 +84,11 @@ impl Instance {
     /// The keyrx that runs with this state directory, if there is one. What a dead one has left is not believed. An
     /// error means that the directory is another user's.
     pub fn find(directory: &Path) -> io::Result<Option<Running>> {
-        let file = |end: &str| directory.join(format!("run{}.{end}", paths::session()));
+        Instance::find_as(directory, &format!("run{}", paths::session()))
+    }
+
+    fn find_as(directory: &Path, name: &str) -> io::Result<Option<Running>> {
+        let file = |end: &str| directory.join(format!("{name}.{end}"));
         let lock = match OpenOptions::new().write(true).open(file("lock")) {
             Ok(lock) => lock,
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
@@ -109,6 +118,13 @@ impl PidFile {
         let new = self.path.with_extension("pid.new");
         let _ = fs::write(&new, format!("{who}\n")).and_then(|()| rename(&new, &self.path));
     }
+}
+
+/// Who says that it holds the lock of that name. It is not looked whether that is so: who may not write the lock cannot
+/// try it.
+#[cfg(windows)]
+pub fn said_to_run(directory: &Path, name: &str) -> Option<Running> {
+    holder(&directory.join(format!("{name}.pid")))
 }
 
 fn holder(pid: &Path) -> Option<Running> {

@@ -14,6 +14,8 @@ use std::time::Duration;
 use keyrx_platform::native::boot;
 use serde::{Deserialize, Serialize};
 
+use crate::crashes::{self, Report};
+use crate::phase::Reason;
 use crate::recovery::{History, Mode, Recovery};
 use crate::state;
 use crate::timestamp::Timestamp;
@@ -37,6 +39,11 @@ pub enum Event {
         pid: u32,
         version: String,
         mode: String,
+    },
+    /// A supervisor has started, or adopted, this process. `started`: as the system says it.
+    Child {
+        pid: u32,
+        started: u64,
     },
     /// It was asked to end, and does: whatever happens then is no crash.
     Stopping {
@@ -181,9 +188,29 @@ impl Record {
                     history.died(at, Duration::from_millis(*lived_ms));
                 }
                 Event::Forgiven { .. } => history.forgive(),
+                Event::Child { .. } => {}
             }
         }
         (history, running)
+    }
+
+    /// The process that a supervisor had last, unless it has seen its end.
+    #[cfg_attr(not(windows), allow(dead_code, reason = "only the service of Windows adopts one"))]
+    pub fn child(&self) -> Option<(u32, u64)> {
+        self.entries.iter().filter(|entry| entry.boot == self.boot).fold(None, |child, entry| {
+            match entry.event {
+                Event::Child { pid, started } => Some((pid, started)),
+                Event::Died { .. } | Event::Stop { .. } => None,
+                _ => child,
+            }
+        })
+    }
+
+    fn last_start(&self) -> Option<Report> {
+        self.entries.iter().rev().find_map(|entry| match &entry.event {
+            Event::Start { run, pid, version, mode } => Some(crashes::died(run, *pid, version, mode)),
+            _ => None,
+        })
     }
 
     fn before(&self, running: Option<Duration>) -> Before {
@@ -229,7 +256,8 @@ fn parse(bytes: &[u8]) -> impl Iterator<Item = Entry> {
     entries.into_iter().skip(too_many)
 }
 
-fn random() -> u64 {
+/// Not to be guessed by chance; it is no secret.
+pub fn random() -> u64 {
     RandomState::new().hash_one("keyrx")
 }
 
@@ -239,8 +267,12 @@ pub struct Lifecycle(Guarded<Run>);
 
 #[derive(Debug)]
 struct Run {
+    /// Its name.
+    name: String,
     record: Record,
     history: History,
+    /// What was before, if it ended without a word.
+    died_before: Option<Report>,
 }
 
 impl Lifecycle {
@@ -252,12 +284,24 @@ impl Lifecycle {
         let told = std::env::var(MODE).ok().and_then(|text| Mode::parse(&text, now));
         history.heed(told.unwrap_or_default(), now);
         let mode = history.mode(now);
+        let died_before = record.last_start().filter(|_| before == Before::Crashed);
         let run = format!("{:016x}", random());
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        let start = Event::Start { run, pid: std::process::id(), version, mode: mode.to_string() };
+        let start =
+            Event::Start { run: run.clone(), pid: std::process::id(), version, mode: mode.to_string() };
         record.add(now, start);
         tell(before, mode, history.recent_deaths(now));
-        Lifecycle(Guarded::new(Run { record, history }, |_| {}))
+        Lifecycle(Guarded::new(Run { name: run, record, history, died_before }, |_| {}))
+    }
+
+    /// What tells this run from others.
+    pub fn run(&self) -> String {
+        self.0.with(|run| run.name.clone())
+    }
+
+    /// The run before, if it ended without a word.
+    pub fn died_before(&self) -> Option<Report> {
+        self.0.with(|run| run.died_before.clone())
     }
 
     /// How much keyrx may do by now.
@@ -294,9 +338,13 @@ impl Lifecycle {
         })
     }
 
-    /// From here on it is no crash.
-    pub fn stopping(&self, reason: &str) {
-        self.add(Event::Stopping { reason: reason.into() });
+    /// It ends. If somebody wanted it, then from here on it is no crash.
+    pub fn stopping(&self, why: Reason) {
+        let reason = why.name();
+        tracing::info!(event = "stopping", reason, "stopping ({reason})");
+        if why.is_wanted() {
+            self.add(Event::Stopping { reason: reason.into() });
+        }
     }
 
     /// Ends the run.
@@ -509,7 +557,7 @@ mod tests {
         assert_eq!(run.recovery(), Recovery { mode: Mode::Safe, recent_crashes: 6 });
         assert!(run.forgive("a new keymap") && !run.forgive("nothing to forgive"));
         assert_eq!((run.mode(), run.rest()), (Mode::Normal, None));
-        run.stopping("signal");
+        run.stopping(Reason::Signal);
         run.stopped(0);
         let events = Record::open(Some(path)).entries.into_iter().rev().map(|entry| entry.event);
         let reason = |text: &str| text.to_owned();

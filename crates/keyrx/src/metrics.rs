@@ -3,14 +3,16 @@
 //! Whoever counts does it with one atomic instruction and waits for nobody. Numbers only grow; what is of interest
 //! lately is the difference of two readings.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use keyrx_engine::{Action, Motion, Rule};
 
-use keyrx_platform::{Interruption, lock};
+use keyrx_platform::{Aid, Interruption, lock};
 
 use crate::guard::Bell;
+use crate::phase::{Phase, Phases};
 
 /// What came of a key's event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,16 +117,20 @@ pub struct Metrics {
     keymaps_rejected: AtomicU64,
     /// The number of the keymap in force, among those that the session was offered.
     keymap_in_force: AtomicU64,
+    /// How many events of keys wait for one that is undecided.
+    waiting: AtomicU64,
     interruptions: Counters<{ Interruption::COUNT }>,
     keyboards_connected: AtomicU64,
     keyboards_gone: AtomicU64,
     lost_lines: AtomicU64,
     log_file_fails: AtomicBool,
     state_fails: AtomicBool,
+    files_unwatched: AtomicBool,
+    /// By `Aid`.
+    refused: [AtomicBool; Aid::COUNT],
     is_paused: AtomicBool,
     is_away: AtomicBool,
-    is_ready: AtomicBool,
-    is_stopping: AtomicBool,
+    phases: Phases,
     /// When the control thread last did anything. In microseconds from the start, like all moments here.
     control_at: AtomicU64,
     /// When the session began with what it is at; 0 if it is at nothing.
@@ -133,13 +139,14 @@ pub struct Metrics {
     called_at: AtomicU64,
     /// When a canary was sent that has not come through yet; 0 if it has.
     canary_at: AtomicU64,
-    bell: Bell,
+    bell: Arc<Bell>,
 }
 
 impl Metrics {
     pub fn new() -> Metrics {
         let zero = || AtomicU64::new(0);
         let no = || AtomicBool::new(false);
+        let bell = Arc::new(Bell::default());
         Metrics {
             start: Instant::now(),
             events: Counters::new(),
@@ -153,21 +160,23 @@ impl Metrics {
             keymaps_loaded: zero(),
             keymaps_rejected: zero(),
             keymap_in_force: zero(),
+            waiting: zero(),
             interruptions: Counters::new(),
             keyboards_connected: zero(),
             keyboards_gone: zero(),
             lost_lines: zero(),
             log_file_fails: no(),
             state_fails: no(),
+            files_unwatched: no(),
+            refused: [const { AtomicBool::new(false) }; Aid::COUNT],
             is_paused: no(),
             is_away: no(),
-            is_ready: no(),
-            is_stopping: no(),
+            phases: Phases::new(bell.clone()),
             control_at: zero(),
             busy_since: zero(),
             called_at: zero(),
             canary_at: zero(),
-            bell: Bell::default(),
+            bell,
         }
     }
 
@@ -224,13 +233,8 @@ impl Metrics {
         self.keyboards_gone.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Every keyboard that was there at the start is read or has been refused.
-    pub fn set_ready(&self) {
-        self.is_ready.store(true, Ordering::Relaxed);
-    }
-
-    pub fn is_ready(&self) -> bool {
-        self.is_ready.load(Ordering::Relaxed)
+    pub fn set_waiting(&self, events: usize) {
+        self.waiting.store(events as u64, Ordering::Relaxed);
     }
 
     pub fn set_paused(&self, is_paused: bool) {
@@ -248,6 +252,13 @@ impl Metrics {
 
     pub fn keymap_in_force(&self) -> u64 {
         self.keymap_in_force.load(Ordering::Relaxed)
+    }
+
+    /// Whether the system refuses something that can be done without.
+    pub fn set_refused(&self, aid: Aid, is_refused: bool) {
+        if let Some(refused) = self.refused.get(aid as usize) {
+            refused.store(is_refused, Ordering::Relaxed);
+        }
     }
 
     pub fn count_interruption(&self, why: Interruption) {
@@ -293,14 +304,9 @@ impl Metrics {
         self.control_at.store(self.moment(), Ordering::Relaxed);
     }
 
-    /// The end has begun.
-    pub fn set_stopping(&self) {
-        self.is_stopping.store(true, Ordering::Relaxed);
-        self.bell.ring();
-    }
-
-    pub fn is_stopping(&self) -> bool {
-        self.is_stopping.load(Ordering::Relaxed)
+    /// What the run is at.
+    pub fn phases(&self) -> &Phases {
+        &self.phases
     }
 
     pub fn count_keymap(&self, is_usable: bool) {
@@ -329,6 +335,11 @@ impl Metrics {
         self.state_fails.store(fails, Ordering::Relaxed);
     }
 
+    /// The system does not tell of changes of the keymap's files.
+    pub fn set_files_unwatched(&self, is_so: bool) {
+        self.files_unwatched.store(is_so, Ordering::Relaxed);
+    }
+
     /// All of it, as it is now. What is read while it changes may be a moment apart.
     pub fn snapshot(&self) -> Snapshot {
         let at = self.uptime();
@@ -355,15 +366,18 @@ impl Metrics {
             keymaps_loaded: read(&self.keymaps_loaded),
             keymaps_rejected: read(&self.keymaps_rejected),
             keymap_in_force: read(&self.keymap_in_force),
+            waiting: read(&self.waiting),
             interruptions: self.interruptions.read(),
             keyboards: read(&self.keyboards_connected).saturating_sub(read(&self.keyboards_gone)),
             lost_lines: read(&self.lost_lines),
             locks_repaired: lock::repaired(),
             log_file_fails: is(&self.log_file_fails),
             state_fails: is(&self.state_fails),
+            files_unwatched: is(&self.files_unwatched),
+            refused: self.refused.each_ref().map(is),
             is_paused: is(&self.is_paused),
             is_away: is(&self.is_away),
-            is_ready: is(&self.is_ready),
+            phase: self.phases.now(),
             control_at: moment(&self.control_at).unwrap_or_default(),
             busy_since: moment(&self.busy_since),
             called_at: moment(&self.called_at),
@@ -391,6 +405,7 @@ pub struct Snapshot {
     pub keymaps_loaded: u64,
     pub keymaps_rejected: u64,
     pub keymap_in_force: u64,
+    pub waiting: u64,
     /// By `Interruption`.
     pub interruptions: [u64; Interruption::COUNT],
     /// How many are being read.
@@ -399,9 +414,12 @@ pub struct Snapshot {
     pub locks_repaired: u64,
     pub log_file_fails: bool,
     pub state_fails: bool,
+    pub files_unwatched: bool,
+    /// By `Aid`.
+    pub refused: [bool; Aid::COUNT],
     pub is_paused: bool,
     pub is_away: bool,
-    pub is_ready: bool,
+    pub phase: Phase,
     pub control_at: Duration,
     pub busy_since: Option<Duration>,
     pub called_at: Option<Duration>,
@@ -409,6 +427,10 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    pub fn is_refused(&self, aid: Aid) -> bool {
+        self.refused.get(aid as usize).is_some_and(|refused| *refused)
+    }
+
     /// How many keys are down because of us.
     pub fn keys_held(&self) -> u64 {
         let of = |motion| self.effects.get(motion as usize).copied().unwrap_or(0);

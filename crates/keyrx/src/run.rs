@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel, sync_channel};
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -16,7 +17,6 @@ use keyrx_engine::{Keymap, Motion};
 use keyrx_platform::lock::Guarded;
 use keyrx_platform::native::{self, Tray, Waker};
 use keyrx_platform::{idle, live, simulated};
-use tokio::sync::watch as phases;
 
 use crate::chaos::{self, Point};
 use crate::cli::Exit;
@@ -29,6 +29,7 @@ use crate::lifecycle::Lifecycle;
 use crate::logging::Logging;
 use crate::metrics::{Hit, Metrics, Path as Outcome};
 use crate::paths::{self, Directories, Paths};
+use crate::phase::Reason;
 use crate::profiles::{self, Profiles};
 use crate::recovery::Mode;
 use crate::sd_notify::Notify;
@@ -36,10 +37,14 @@ use crate::session::Session;
 use crate::settings::{Said, Settings};
 use crate::state::{State, Store};
 use crate::tap::{self, Keyboards, Tap};
-use crate::threads::Threads;
 use crate::watch::Watch;
-use crate::web::{Access, Phase, Web};
+use crate::web::{Access, Web};
 use crate::{crash, signals};
+use keyrx_platform::threads::Threads;
+
+/// How long keyrx goes on without the service that has started it: that is started again within seconds.
+#[cfg(windows)]
+const WITHOUT_SERVICE: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// So much may wait for the thread `compile`.
 const MOST_JOBS: usize = 4;
@@ -58,9 +63,15 @@ pub struct Run {
     /// Things may be made to go wrong, for tests.
     #[arg(long, hide = true)]
     chaos: bool,
+    /// How long a dump may take, in seconds, for tests where it takes long.
+    #[arg(long, hide = true, value_name = "SECONDS")]
+    dump_wait: Option<u64>,
     /// Shows an icon beside the clock: how keyrx is, and a menu.
     #[arg(long, env = "KEYRX_TRAY", hide_env = true)]
     tray: bool,
+    /// Whether the service has started it.
+    #[arg(skip)]
+    is_of_service: bool,
     #[command(flatten)]
     directories: Directories,
     #[command(flatten)]
@@ -98,6 +109,12 @@ enum Drive {
 }
 
 impl Run {
+    /// As the service runs it: it ends when there is no service any more.
+    #[cfg(windows)]
+    pub fn of_service(self) -> Run {
+        Run { is_of_service: true, ..self }
+    }
+
     pub fn run(self) -> Result<Exit> {
         if !self.platform.is_here() {
             eprintln!("keyrx: --platform {:?} is another system than this one", self.platform);
@@ -106,6 +123,8 @@ impl Run {
         let paths = Paths::of(&self.directories);
         let settings = match Settings::read(&self.said, paths.settings()) {
             Ok(settings) => settings,
+            // Nobody sees what it says: it goes into the log, when there is one.
+            Err(_) if self.is_of_service => self.said.settings(),
             Err(mistakes) => {
                 eprintln!("keyrx: {mistakes}");
                 return Ok(Exit::BadInput);
@@ -127,7 +146,7 @@ impl Run {
         let log_file = state_dir.is_ok().then(|| paths.log());
         let logging =
             Logging::start(settings.log_level, settings.log_format, log_file.as_deref(), metrics.clone())?;
-        crash::watch(metrics.clone());
+        crash::watch(metrics.clone(), state_dir.is_ok().then(|| paths.crashes()));
         tracing::info!(
             event = "started",
             version = env!("CARGO_PKG_VERSION"),
@@ -164,12 +183,14 @@ impl Run {
             }
         };
 
+        crash::begin(&lifecycle, &desk, self.dump_wait.map(Duration::from_secs));
+
         // Whatever they tell, the control thread is gone when keyrx ends.
         let tell = causes.clone();
         let mut watch = Watch::new(move |event| {
             chaos::strike(Point::Watcher);
             drop(tell.send(Cause::Hint(event)));
-        })?;
+        });
         let source = self.source(&profiles, &saved)?;
         let start = match lifecycle.mode() {
             Mode::Normal => Start::reading(&source, &saved, &metrics),
@@ -214,6 +235,13 @@ impl Run {
         let mut threads = Threads::default();
         let tell = causes.clone();
         signals::watch(&mut threads, move |signal| drop(tell.send(Cause::Signal(signal))))?;
+        let notify = Notify::from_environment();
+        let tell = causes.clone();
+        #[cfg(windows)]
+        let patience = self.is_of_service.then_some(WITHOUT_SERVICE);
+        #[cfg(not(windows))]
+        let patience = None;
+        notify.obey(&mut threads, patience, move |signal| drop(tell.send(Cause::Signal(signal))))?;
         let wake = jobs.clone();
         let wake = move || {
             let _ = wake.try_send(Box::new(|| {}));
@@ -225,27 +253,24 @@ impl Run {
                 job();
             }
         })?;
-        let (phase, phase_of_web) = phases::channel(Phase::Serving);
         let (live, records) = tap::live();
         let instance = state_dir.ok();
         let pid_file = instance.as_ref().map(Instance::pid_file);
         let web = Web::new(daemon.clone(), causes.clone(), jobs.clone(), records, settings.port, pid_file);
-        let end = phase.clone();
-        let wake = move || {
-            end.send_replace(Phase::Ended);
-        };
-        threads.start("web", wake, move |_| web.run(phase_of_web.clone()))?;
+        let ending = metrics.clone();
+        // It has ended by then, unless keyrx cannot even start.
+        let wake = move || _ = ending.phases().end(Reason::Failure);
+        threads.start("web", wake, move |_| web.run())?;
         let mut control = Control {
             daemon,
             causes: caused,
             tell: causes.clone(),
             commands,
             jobs,
-            web: phase,
             watch,
             said: self.said,
             store,
-            notify: Notify::from_environment(),
+            notify,
             memory: Memory::new(saved.clone(), start.state, &metrics),
             plan: Plan::new(),
             tray: None,
@@ -275,18 +300,21 @@ impl Run {
             (idle::Ended::Rested, Drive::Simulated(stage)) => simulated::run(&mut tap, stage),
         };
         // What a panic unwinds lets the keyboards go.
-        let exit = match catch_unwind(AssertUnwindSafe(run)) {
-            Ok(Ok(())) => Exit::Ok,
+        let (exit, why) = match catch_unwind(AssertUnwindSafe(run)) {
+            Ok(Ok(())) => (Exit::Ok, Reason::Session),
             Ok(Err(error)) => {
                 let exit = Exit::of(&error);
                 let error = format!("{:#}", anyhow::Error::from(error));
                 tracing::error!(event = "platform_failed", error, "{error}");
-                exit
+                (exit, Reason::Failure)
             }
-            Err(_) => Exit::Internal,
+            Err(_) => (Exit::Internal, Reason::Panic),
         };
-        metrics.set_stopping();
+        if metrics.phases().end(why) {
+            lifecycle.stopping(why);
+        }
         drop(threads);
+        metrics.phases().stopped();
         if let Some(instance) = &instance {
             instance.clean_up();
         }

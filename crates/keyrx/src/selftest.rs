@@ -21,7 +21,7 @@ use crate::cli::Exit;
 use crate::instance::{AlreadyRunning, Instance};
 use crate::paths::{self, Directories, Paths};
 use crate::session::{Command, Session};
-use crate::threads::Threads;
+use keyrx_platform::threads::Threads;
 
 /// How long the start and the end may take, and how long a key may.
 const START: Duration = Duration::from_secs(5);

@@ -63,6 +63,11 @@ impl Session {
         self.engine.is_paused()
     }
 
+    /// How many events wait for a key that is undecided, its own included.
+    pub fn waiting(&self) -> usize {
+        self.engine.waiting()
+    }
+
     /// The number of the keymap in force, among those that it was offered; 0 is the one it began with.
     pub fn keymap_in_force(&self) -> u64 {
         self.in_force
@@ -174,7 +179,8 @@ impl Handler for Session {
                 self.step(Input::Disconnected(time, id), effects);
             }
             Event::Interrupted(time, why) => {
-                tracing::warn!(event = "interrupted", reason = %why, "all keys are released: {why}");
+                let kind = why.name();
+                tracing::warn!(event = "interrupted", kind, reason = %why, "all keys are released: {why}");
                 self.release_all(time, effects);
             }
             Event::Stopping(time) => self.release_all(time, effects),
@@ -187,6 +193,13 @@ impl Handler for Session {
                     return Next::Stop;
                 }
                 self.step(Input::Deadline(time), effects);
+            }
+            Event::Aid(aid, Some(error)) => {
+                let (lack, error) = (aid.lack(), error.to_string());
+                tracing::warn!(event = "aid_refused", aid = ?aid, error, "{error}: {lack}");
+            }
+            Event::Aid(aid, None) => {
+                tracing::info!(event = "aid_given", aid = ?aid, "no longer so: {}", aid.lack());
             }
             Event::Delivered(_) => {}
         }

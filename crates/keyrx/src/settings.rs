@@ -19,6 +19,9 @@ const MAX_BYTES: u64 = 1 << 16;
 /// Where the web server is tried first if nobody says so.
 const USUAL_PORT: u16 = 9867;
 
+/// Where the service tells how it is.
+const USUAL_HEALTH_PORT: u16 = 9866;
+
 /// What one source says.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Said {
@@ -31,6 +34,10 @@ pub struct Said {
     /// The port of the web page and the commands, on this machine only. If it is taken one of the next nine is used.
     #[arg(long, value_name = "PORT", env = "KEYRX_PORT", hide_env = true)]
     port: Option<u16>,
+    /// The port at which the service tells how it is, on this machine only; 0 for none. The machine's settings alone say
+    /// it.
+    #[arg(skip)]
+    health_port: Option<u16>,
     /// Windows: what becomes of keys that other programs send.
     #[arg(long, value_name = "WHAT", env = "KEYRX_INJECTED", hide = true)]
     injected: Option<InjectedKeys>,
@@ -53,6 +60,9 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// Where the web server is tried first; 0: at any port.
     pub port: u16,
+    /// Where the service tells how it is; 0: nowhere.
+    #[cfg_attr(not(windows), allow(dead_code, reason = "only Windows has the service"))]
+    pub health_port: u16,
     pub platform: Options,
 }
 
@@ -124,18 +134,19 @@ fn read_text(path: &Path) -> Result<Option<String>, String> {
 type Found = (usize, String);
 
 impl Said {
-    const NAMES: [&str; 5] = ["injected", "log_format", "log_level", "mask_key", "port"];
+    const NAMES: [&str; 6] = ["health_port", "injected", "log_format", "log_level", "mask_key", "port"];
 
     /// Takes what it does not say itself from a source of less importance.
     fn fill_in(&mut self, other: Said) {
         self.log_level = self.log_level.or(other.log_level);
         self.log_format = self.log_format.or(other.log_format);
         self.port = self.port.or(other.port);
+        self.health_port = self.health_port.or(other.health_port);
         self.injected = self.injected.or(other.injected);
         self.mask_key = self.mask_key.or(other.mask_key);
     }
 
-    fn settings(&self) -> Settings {
+    pub fn settings(&self) -> Settings {
         let usual = Options::default();
         let injected = match self.injected {
             None => usual.injected,
@@ -146,6 +157,7 @@ impl Said {
             log_level: self.log_level.unwrap_or(LogLevel::Info),
             log_format: self.log_format.unwrap_or(LogFormat::Text),
             port: self.port.unwrap_or(USUAL_PORT),
+            health_port: self.health_port.unwrap_or(USUAL_HEALTH_PORT),
             platform: Options { injected, mask_key: self.mask_key.unwrap_or(usual.mask_key), ..usual },
         }
     }
@@ -159,6 +171,7 @@ impl Said {
         let mut found = Vec::new();
         for (name, value) in table.get_ref() {
             let read = match name.get_ref().as_ref() {
+                "health_port" => port(value).map(|it| said.health_port = Some(it)),
                 "injected" => word(value).map(|it| said.injected = Some(it)),
                 "log_format" => word(value).map(|it| said.log_format = Some(it)),
                 "log_level" => word(value).map(|it| said.log_level = Some(it)),
@@ -240,19 +253,18 @@ mod tests {
 
     #[test]
     fn every_setting_can_be_set() {
-        let text =
-            "injected = \"map\"\nlog_format = \"json\"\nlog_level = \"debug\"\nmask_key = 0xFF\nport = 1\n";
+        let text = "health_port = 2\ninjected = \"map\"\nlog_format = \"json\"\nlog_level = \"debug\"\nmask_key = 0xFF\nport = 1\n";
         let settings = Said::parse(text).unwrap().settings();
         assert_eq!((settings.log_format, settings.log_level), (LogFormat::Json, LogLevel::Debug));
         assert_eq!((settings.platform.injected, settings.platform.mask_key), (Injected::Map, 0xFF));
-        assert_eq!(settings.port, 1);
+        assert_eq!((settings.port, settings.health_port), (1, 2));
         assert!(Said::NAMES.iter().all(|name| text.contains(name)));
     }
 
     #[test]
     fn mistakes_are_told_with_their_place_and_what_would_be_right() {
         wrong("log_levle = \"info\"", 0, &["log_levle", "`log_level`"]);
-        wrong("\ncolour = 1", 1, &["colour", "injected, log_format, log_level, mask_key, port"]);
+        wrong("\ncolour = 1", 1, &["colour", "health_port, injected, log_format, log_level, mask_key, port"]);
         wrong("log_level = 3", 12, &["\"error\" or \"warn\" or \"info\""]);
         wrong("log_level = \"loud\"", 12, &["\"debug\""]);
         wrong("injected = true", 11, &["\"pass\" or \"map\""]);

@@ -26,17 +26,18 @@ pub struct Limits {
 
 /// What has happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    all(windows, not(test)),
-    expect(dead_code, reason = "nothing tells a child's words on Windows yet")
-)]
 pub enum Event {
+    /// There is a child already, which a supervisor before this one has started.
+    #[cfg_attr(not(any(windows, test)), expect(dead_code, reason = "only the service of Windows finds one"))]
+    Adopted,
     /// The child has given a sign of life.
     Alive,
     /// The child says that it ends.
     Stopping,
     /// The child has something new to try.
     Forgiven,
+    /// The dump of the child that hangs is there, or cannot be had.
+    Dumped,
     Exited(How),
     StopRequested,
     /// The moment has come that was asked for.
@@ -149,6 +150,16 @@ impl Supervisor {
                 let reason = "the child has something new to try".into();
                 actions.push(Action::Keep(lifecycle::Event::Forgiven { reason }));
             }
+            Event::Adopted => {
+                if let Phase::Waiting { .. } | Phase::Ended = self.phase {
+                    self.phase = Phase::Running { since: now, alive: None };
+                }
+            }
+            Event::Dumped => {
+                if let Phase::Dumping { until, .. } = &mut self.phase {
+                    *until = now;
+                }
+            }
             Event::Exited(how) => self.exited(now, *how, &mut actions),
             Event::StopRequested => self.stop(now, &mut actions),
             Event::Timer => {}
@@ -168,6 +179,24 @@ impl Supervisor {
             Phase::Running { alive: Some(alive), .. } => Some(alive.saturating_add(self.limits.heartbeat)),
             Phase::Ended => None,
         }
+    }
+
+    /// Whether there is a child, as far as is known.
+    #[cfg_attr(not(any(windows, test)), expect(dead_code, reason = "only the service of Windows asks"))]
+    pub fn has_child(&self) -> bool {
+        !matches!(self.phase, Phase::Waiting { .. } | Phase::Ended)
+    }
+
+    /// When the next child is due, if one is.
+    #[cfg_attr(not(windows), expect(dead_code, reason = "only the service of Windows asks"))]
+    pub fn next_start(&self) -> Option<Duration> {
+        if let Phase::Waiting { until } = self.phase { Some(until) } else { None }
+    }
+
+    /// How much the child may do, by what has become of those before.
+    #[cfg_attr(not(windows), expect(dead_code, reason = "only the service of Windows asks"))]
+    pub fn history(&self) -> &History {
+        &self.history
     }
 
     fn do_what_is_due(&mut self, now: Duration, actions: &mut Vec<Action>) {
@@ -434,6 +463,36 @@ mod tests {
     }
 
     #[test]
+    fn a_dump_that_is_there_is_not_waited_for() {
+        let mut world = World::new();
+        world.tell(Event::Dumped);
+        assert!(world.done.is_empty(), "nobody hangs");
+        world.tell(Event::Alive);
+        world.wait(LIMITS.heartbeat);
+        world.tell(Event::Dumped);
+        assert_eq!(world.done, [Action::Dump, Action::Kill]);
+        world.tell(Event::Dumped);
+        assert_eq!(world.done.len(), 2);
+    }
+
+    #[test]
+    fn a_child_that_is_there_already_is_adopted_and_no_second_one_is_started() {
+        let mut supervisor = Supervisor::new(LIMITS, History::default());
+        assert_eq!(supervisor.step(SECOND, &Event::Adopted), []);
+        assert!(supervisor.has_child());
+        assert_eq!(supervisor.step(SECOND, &Event::Adopted), [], "it is the same");
+        assert_eq!(supervisor.deadline(), LIMITS.ready.map(|ready| SECOND + ready), "it has to be heard of");
+        supervisor.step(2 * SECOND, &Event::Alive);
+        let actions = supervisor.step(3 * SECOND, &Event::Exited(How::Signal(9)));
+        assert!(actions.contains(&Action::Start(Mode::Normal)), "it is watched as any other: {actions:?}");
+        // One that was given up is taken back when it shows up.
+        supervisor.step(4 * SECOND, &Event::Exited(How::Code(3)));
+        assert!(!supervisor.has_child());
+        supervisor.step(5 * SECOND, &Event::Adopted);
+        assert!(supervisor.has_child());
+    }
+
+    #[test]
     fn who_is_never_ready_hangs_too() {
         let mut world = World::new();
         world.wait(LIMITS.ready.unwrap() - MILLI);
@@ -530,6 +589,7 @@ mod tests {
             6 => Just(Event::Alive),
             1 => Just(Event::Stopping),
             1 => Just(Event::Forgiven),
+            1 => Just(Event::Dumped),
             8 => how.prop_map(Event::Exited),
             2 => Just(Event::Timer),
         ]

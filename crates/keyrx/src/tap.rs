@@ -90,9 +90,10 @@ impl Tap {
                 self.metrics.keyboard_gone();
                 self.keyboards.with(|known| known.remove(&id));
             }
-            Event::Ready => self.metrics.set_ready(),
+            Event::Ready => _ = self.metrics.phases().ready(),
             Event::Woken(_) => self.metrics.session_answers(),
             Event::Delivered(_) => self.metrics.canary_is_back(),
+            Event::Aid(aid, refused) => self.metrics.set_refused(aid, refused.is_some()),
             Event::Interrupted(_, why) => {
                 self.metrics.count_interruption(why);
                 match why {
@@ -141,6 +142,7 @@ impl Handler for Tap {
         }
         let next = self.session.handle(event, &mut seen);
         seen.finish();
+        self.metrics.set_waiting(self.session.waiting());
         self.note(event);
         next
     }

@@ -2,7 +2,8 @@
 //!
 //! The system's word that something happened is only a hint: what counts is whether the files read differently than
 //! when they were last loaded. So that no hint is missed, every name on the way to a file is watched, in the
-//! directory that holds it: the file, the directories above it, and each link with what it points to.
+//! directory that holds it: the file, the directories above it, and each link with what it points to. Where the system
+//! gives no such word, since others use up what it has of it, the files are to be looked at again and again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -11,8 +12,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
-use anyhow::{Context, Result};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 
 /// So many links are followed, as the systems do.
@@ -24,8 +25,14 @@ const MAX_BYTES: u64 = 2 << 20;
 /// What the files are like, or why they cannot be read.
 type State = BTreeMap<PathBuf, Result<u64, io::ErrorKind>>;
 
+type Hint = Arc<dyn Fn(Event) + Send + Sync>;
+
 pub struct Watch {
-    watcher: RecommendedWatcher,
+    hint: Hint,
+    /// What the system tells by, unless it refuses.
+    watcher: Option<RecommendedWatcher>,
+    /// Why not everything that happens to the files is told.
+    fault: Option<String>,
     directories: BTreeSet<PathBuf>,
     /// Every name on the way to a file, as `fold` has it.
     names: BTreeSet<String>,
@@ -48,26 +55,22 @@ pub enum Change {
 
 impl Watch {
     /// `hint` is called, on a thread of the watcher's, whenever something happens near the files.
-    pub fn new(hint: impl Fn(Event) + Send + 'static) -> Result<Watch> {
-        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            let event = match event {
-                Ok(event) if event.kind.is_access() => return,
-                Ok(event) => event,
-                // The queue ran over, or a watch was lost: anything may have happened.
-                Err(_) => Event::new(notify::EventKind::Other),
-            };
-            // The watcher's thread outlives a mistake of ours, which has been told by then.
-            if catch_unwind(AssertUnwindSafe(|| hint(event))).is_err() {
-                hint(Event::new(notify::EventKind::Other));
-            }
-        });
-        Ok(Watch {
-            watcher: watcher.context("the keymap's files cannot be watched")?,
+    pub fn new(hint: impl Fn(Event) + Send + Sync + 'static) -> Watch {
+        Watch {
+            hint: Arc::new(hint),
+            watcher: None,
+            fault: None,
             directories: BTreeSet::new(),
             names: BTreeSet::new(),
             loaded: State::new(),
             checked: State::new(),
-        })
+        }
+    }
+
+    /// Whether something may happen to the files without a hint: then `check` is to be called every few seconds, which
+    /// also tries again to have the system tell.
+    pub fn is_blind(&self) -> bool {
+        self.fault.is_some()
     }
 
     /// Notes how the files are; to be called before they are read.
@@ -114,9 +117,16 @@ impl Watch {
 
     /// Watches the way to each file as it is now.
     fn look_around(&mut self) {
+        let mut fault = None;
+        if self.watcher.is_none() {
+            match watcher(self.hint.clone()) {
+                Ok(watcher) => self.watcher = Some(watcher),
+                Err(error) => fault = Some(error.to_string()),
+            }
+        }
         for directory in std::mem::take(&mut self.directories) {
             // It may be gone, and its watch with it.
-            let _ = self.watcher.unwatch(&directory);
+            let _ = self.watcher.as_mut().map(|watcher| watcher.unwatch(&directory));
         }
         let mut names = BTreeSet::new();
         for file in self.loaded.keys() {
@@ -124,22 +134,48 @@ impl Watch {
         }
         let directories = names.iter().filter_map(|name| name.parent());
         for directory in directories.map(Path::to_owned).collect::<BTreeSet<_>>() {
-            match self.watcher.watch(&directory, RecursiveMode::NonRecursive) {
+            let Some(watcher) = &mut self.watcher else { break };
+            match watcher.watch(&directory, RecursiveMode::NonRecursive) {
                 Ok(()) => _ = self.directories.insert(directory),
-                Err(error) if directory.is_dir() => {
-                    tracing::warn!(
-                        event = "directory_unwatched",
-                        path = %directory.display(),
-                        error = %error,
-                        "changes in {} will not be noticed: {error}",
-                        directory.display()
-                    );
-                }
+                Err(error) if directory.is_dir() => fault = Some(error.to_string()),
                 Err(_) => {}
             }
         }
         self.names = names.iter().map(|name| fold(name)).collect();
+        self.note_fault(fault);
     }
+
+    /// Says it once when the system no longer tells of everything, or does again.
+    fn note_fault(&mut self, fault: Option<String>) {
+        match (&self.fault, &fault) {
+            (None, Some(error)) => tracing::warn!(
+                event = "files_unwatched",
+                error,
+                "the system does not tell of changes of the keymap, which is looked at every few seconds: {error}"
+            ),
+            (Some(_), None) => {
+                tracing::info!(event = "files_watched", "changes of the keymap are told again")
+            }
+            _ => {}
+        }
+        self.fault = fault;
+    }
+}
+
+/// What calls `hint` for all that may matter.
+fn watcher(hint: Hint) -> notify::Result<RecommendedWatcher> {
+    notify::recommended_watcher(move |event: notify::Result<Event>| {
+        let event = match event {
+            Ok(event) if event.kind.is_access() => return,
+            Ok(event) => event,
+            // The queue ran over, or a watch was lost: anything may have happened.
+            Err(_) => Event::new(notify::EventKind::Other),
+        };
+        // The watcher's thread outlives a mistake of ours, which has been told by then.
+        if catch_unwind(AssertUnwindSafe(|| hint(event))).is_err() {
+            hint(Event::new(notify::EventKind::Other));
+        }
+    })
 }
 
 /// Windows names a file as it is on the disk, whatever case was asked for. Taking two names for one does no harm.
@@ -219,7 +255,7 @@ mod tests {
             let dir = dir.canonicalize().unwrap();
             let files = prepare(&dir);
             let (send, hints) = channel();
-            let mut watch = Watch::new(move |event| drop(send.send(event))).unwrap();
+            let mut watch = Watch::new(move |event| drop(send.send(event)));
             watch.follow(&files);
             Scene { watch, hints, dir: Directory(dir) }
         }

@@ -84,6 +84,29 @@ fn metrics_are_the_same_for_prometheus_and_as_json() {
 }
 
 #[test]
+fn what_waits_for_an_undecided_key_is_counted_while_it_waits() {
+    let home = home("pending");
+    let keymap =
+        r#"map("CapsLock", tap_hold("Escape", "LCtrl", #{ term: 10000, flavor: "tap-preferred" }));"#;
+    fs::write(home.join("keymap.rhai"), keymap).unwrap();
+    let mut it = Daemon::with(home, &["--config", "keymap.rhai", "--port", "0"]);
+    let pending = |it: &Daemon| it.get("/api/metrics").json()["queues"]["pending"].as_u64();
+    assert_eq!(pending(&it), Some(0));
+    it.type_keys("+CapsLock 10 +Q 10 +W");
+    it.wait("three events to wait", |it| pending(it) == Some(3));
+    let text = it.get("/metrics").body;
+    for line in [
+        r#"keyrx_queue_depth{queue="pending"} 3"#,
+        r#"keyrx_queue_capacity{queue="pending"} 65"#,
+        r#"keyrx_queue_depth{queue="live"} 0"#,
+    ] {
+        assert!(text.lines().any(|it| it == line), "{line}: {text}");
+    }
+    it.type_keys("-CapsLock 10 -Q 10 -W");
+    it.wait("none to wait", |it| pending(it) == Some(0));
+}
+
+#[test]
 fn keys_can_be_watched_live_and_only_on_request() {
     let mut it = Daemon::start("live");
     let mut socket = it.websocket();
@@ -265,6 +288,7 @@ fn the_commands_speak_to_the_running_keyrx() {
     };
     assert!(run(&["status"], 0).contains("is healthy"));
     assert!(run(&["status", "--json"], 0).contains("\"status\": \"healthy\""));
+    assert!(run(&["status", "--json"], 0).contains("\"phase\": \"running\""));
     assert!(run(&["health"], 0).contains("healthy"));
     assert!(run(&["metrics"], 0).contains("# TYPE keyrx_events_total counter"));
     run(&["pause"], 0);
@@ -332,6 +356,8 @@ fn the_end_tells_every_client_and_finishes_what_was_asked() {
     assert!(took < Duration::from_secs(5), "{took:?}");
     let log = it.log();
     assert_eq!(log.last().unwrap()["event"], "stopped");
+    let stopping = log.iter().find(|line| line["event"] == "stopping").unwrap();
+    assert_eq!(stopping["context"]["reason"], "command", "{stopping}");
     let pids = fs::read_dir(state_dir(&it.home)).unwrap().flatten();
     assert!(!pids.map(|it| it.path()).any(|path| path.extension().is_some_and(|end| end == "pid")));
 }

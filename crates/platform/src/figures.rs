@@ -21,6 +21,15 @@ pub struct Figures {
     pub started: Option<SystemTime>,
 }
 
+/// A queue, as it is at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// How much waits.
+    pub depth: u64,
+    /// How much can wait.
+    pub capacity: u64,
+}
+
 /// One thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ThreadFigures {
@@ -38,16 +47,19 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::live::tests::alone;
     use crate::native::figures;
+    use crate::threads::{Stop, Threads};
 
     const BUSY: Duration = Duration::from_millis(200);
 
     #[test]
     fn a_thread_is_known_by_its_name_and_by_what_it_computes() {
+        let _alone = alone();
         let (done, is_done) = channel();
         let (end, ended) = channel::<()>();
-        let busy = thread::Builder::new().name("busy-thread".into());
-        let busy = busy.spawn(move || {
+        let mut threads = Threads::default();
+        let busy = move |_: &Stop| {
             // What it computes is asked of the figures themselves: a loaded machine lets it wait.
             let cpu = || figures().threads.iter().find(|thread| thread.name == "busy-thread").unwrap().cpu;
             while cpu() < BUSY {
@@ -55,10 +67,19 @@ mod tests {
             }
             done.send(()).unwrap();
             let _ = ended.recv();
-        });
-        let (idle_end, idle_ended) = channel::<()>();
-        let idle = thread::Builder::new().name("idle-thread".into());
-        let idle = idle.spawn(move || idle_ended.recv().is_err());
+        };
+        threads.start("busy-thread", move || _ = end.send(()), busy).unwrap();
+        threads
+            .start(
+                "idle-thread",
+                || {},
+                |stop| {
+                    while !stop.is_requested() {
+                        thread::park()
+                    }
+                },
+            )
+            .unwrap();
         is_done.recv_timeout(Duration::from_secs(60)).unwrap();
         let cpu = |name: &str| {
             let all = figures();
@@ -68,9 +89,7 @@ mod tests {
         };
         assert!(cpu("busy-thread") >= BUSY && cpu("idle-thread") < BUSY);
         assert!(figures().cpu.unwrap() >= BUSY, "the process computes what its threads do");
-        drop((end, idle_end));
-        busy.unwrap().join().unwrap();
-        idle.unwrap().join().unwrap();
+        assert!(threads.stop().is_empty());
         let names = figures().threads.into_iter().map(|thread| thread.name).collect::<Vec<_>>();
         assert!(!names.contains(&"busy-thread".to_owned()), "{names:?}");
         assert!(figures().cpu.unwrap() >= BUSY, "a thread that has ended is not forgotten");

@@ -18,6 +18,8 @@ pub enum Event<'a> {
     Refused(&'a DeviceInfo, &'a Error),
     /// Every keyboard that was there at the start is being read or has been refused. Told once.
     Ready,
+    /// Something that the system refuses, and why, or gives again. Told at each change; at first all is given.
+    Aid(Aid, Option<&'a Error>),
     /// A keyboard is gone, or is no longer read.
     Disconnected(Time, DeviceId),
     /// A key of such a keyboard moved.
@@ -34,6 +36,31 @@ pub enum Event<'a> {
     Delivered(Time),
     /// The last call: the effects of this one are carried out, then the keyboards are let go.
     Stopping(Time),
+}
+
+/// What a platform can do without, should the system refuse it. It is asked for again and again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aid {
+    /// Windows: raw input. Without it nobody knows which keyboard a key belongs to, or sees that the hook was lost.
+    RawInput,
+    /// Linux: word of device files that come and go. Without it the list of them is read every second.
+    DeviceWatch,
+}
+
+impl Aid {
+    /// How many there are; their numbers are below this.
+    pub const COUNT: usize = 2;
+
+    /// What is not so while the system refuses it.
+    pub fn lack(self) -> &'static str {
+        match self {
+            Aid::RawInput => {
+                "which keyboard a key belongs to is not known, and mappings of single keyboards do not hold; a lost \
+                 hook goes unnoticed"
+            }
+            Aid::DeviceWatch => "a keyboard that is plugged in is found within a second, not at once",
+        }
+    }
 }
 
 /// Why keys may have moved unseen.
@@ -75,6 +102,11 @@ impl Interruption {
         (Interruption::Failed, "failed"),
         (Interruption::LetGo, "let_go"),
     ];
+
+    /// The name that operators know.
+    pub fn name(self) -> &'static str {
+        Interruption::ALL.get(self as usize).map_or("", |(_, name)| name)
+    }
 }
 
 impl fmt::Display for Interruption {

@@ -39,9 +39,13 @@ pub enum Kind {
     Icon,
     /// Windows: a menu.
     Menu,
+    /// Windows: an end of a pipe.
+    Pipe,
+    /// Windows: a process that is watched.
+    Process,
 }
 
-const KINDS: usize = 15;
+const KINDS: usize = 17;
 
 impl Kind {
     /// All, in the order of their numbers, with the names that operators know.
@@ -61,6 +65,8 @@ impl Kind {
         (Kind::Timer, "timer"),
         (Kind::Icon, "icon"),
         (Kind::Menu, "menu"),
+        (Kind::Pipe, "pipe"),
+        (Kind::Process, "process"),
     ];
 }
 

@@ -284,7 +284,7 @@ mod tests {
                     }
                 }
                 Event::Connected(..) | Event::Refused(..) | Event::Ready => {}
-                Event::Focus(..) | Event::Woken(_) | Event::Delivered(_) => {}
+                Event::Focus(..) | Event::Aid(..) | Event::Woken(_) | Event::Delivered(_) => {}
             }
             if !matches!(event, Event::Key(_) | Event::Deadline(_)) {
                 let text = format!("{event:?}");

@@ -23,11 +23,13 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
 
+use crate::event_log::{Entry, EventLog};
 use crate::log_file::{Limits, LogFile};
 use crate::metrics::Metrics;
-use crate::threads::{Stop, Threads};
 use crate::timestamp::Timestamp;
+use keyrx_platform::Queue;
 use keyrx_platform::lock::Guarded;
+use keyrx_platform::threads::{Stop, Threads};
 
 /// The name under which log lines of all versions are known.
 const SERVICE: &str = "keyrx_daemon";
@@ -136,8 +138,9 @@ impl LogSwitch {
     }
 
     /// How many lines wait to be written.
-    pub fn waiting(&self) -> u64 {
-        self.0.ring.with(|ring| ring.next.saturating_sub(ring.written))
+    pub fn queue(&self) -> Queue {
+        let depth = self.0.ring.with(|ring| ring.next.saturating_sub(ring.written));
+        Queue { depth, capacity: MOST_WAITING as u64 }
     }
 
     /// The last lines from a number on, as JSON, and the number of the next one.
@@ -212,6 +215,8 @@ struct Line {
     /// For people.
     text: String,
     json: String,
+    /// If it is one for the Event Log, too.
+    entry: Option<Entry>,
 }
 
 impl Line {
@@ -232,6 +237,7 @@ impl Line {
         if let Some(message) = message {
             context.insert("message".into(), message.into());
         }
+        let entry = Entry::of(&name, &context);
         let json = json!({
             "timestamp": time.to_string(),
             "level": level.name(),
@@ -239,7 +245,7 @@ impl Line {
             "event": name,
             "context": context,
         });
-        Line { level, time, text, json: json.to_string() }
+        Line { level, time, text, json: json.to_string(), entry }
     }
 }
 
@@ -334,9 +340,12 @@ struct Writer {
 
 impl Writer {
     fn run(&mut self, stop: &Stop) {
+        // Here, for at the start of the system its service may let us wait.
+        let event_log = EventLog::open();
         loop {
             let retry_at = self.file.as_ref().and_then(LogFile::retry_at);
-            let woken = match retry_at {
+            let moments = [retry_at, event_log.next()];
+            let woken = match moments.into_iter().flatten().min() {
                 Some(at) => self.woken.recv_timeout(at.saturating_duration_since(Instant::now())),
                 None => self.woken.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
@@ -348,7 +357,12 @@ impl Writer {
             });
             self.console.write(&unwritten);
             self.write_file(Instant::now());
-            if ends || woken == Err(RecvTimeoutError::Disconnected) {
+            for entry in unwritten.iter().filter_map(|line| line.entry.clone()) {
+                event_log.report(entry);
+            }
+            let ends = ends || woken == Err(RecvTimeoutError::Disconnected);
+            event_log.catch_up(ends);
+            if ends {
                 return;
             }
         }
@@ -408,7 +422,7 @@ impl Console {
         let _ = io::stderr().lock().write_all(text.as_bytes());
     }
 
-    fn print(&self, Line { level, time, text, json }: &Line) -> String {
+    fn print(&self, Line { level, time, text, json, .. }: &Line) -> String {
         let mut printed = String::new();
         // Writing to a string does not fail.
         let _ = match (self.is_journal, self.format) {
@@ -501,7 +515,7 @@ mod tests {
 
     fn line(text: &str) -> Arc<Line> {
         let time = Timestamp::from(UNIX_EPOCH);
-        Arc::new(Line { level: LogLevel::Warn, time, text: text.into(), json: "{}".into() })
+        Arc::new(Line { level: LogLevel::Warn, time, text: text.into(), json: "{}".into(), entry: None })
     }
 
     #[test]

@@ -37,6 +37,11 @@ pub fn state_dir(variable: Variable<'_>) -> PathBuf {
     directory(variable, "STATE_DIRECTORY").or_else(user).unwrap_or_else(|| MACHINE_STATE.into())
 }
 
+/// Where the service of the system keeps that.
+pub fn machine_state(_: Variable<'_>) -> PathBuf {
+    MACHINE_STATE.into()
+}
+
 /// Makes a directory that is nobody else's business.
 pub fn create(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 #[cfg_attr(windows, path = "windows.rs")]
 mod system;
 
+#[cfg(windows)]
+pub use system::machine_dir;
 pub use system::{create, private, session};
 
 /// The directories that a command may be told to use instead of the usual ones.
@@ -29,6 +31,11 @@ impl Directories {
     }
 }
 
+/// Where the service of the machine keeps its reports of crashes.
+pub fn machine_crashes() -> PathBuf {
+    system::machine_state(&|name| std::env::var_os(name)).join("crashes")
+}
+
 /// The directories of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paths {
@@ -46,6 +53,12 @@ impl Paths {
         };
         let usual = || system::state_dir(&|name| std::env::var_os(name));
         Paths { configs, state: directories.state_dir.as_ref().map_or_else(usual, absolute) }
+    }
+
+    /// Those of the service, which is nobody's.
+    #[cfg(windows)]
+    pub fn machine() -> Paths {
+        Paths { configs: vec![system::machine_dir()], state: system::machine_dir() }
     }
 
     /// The directories of settings and profiles, the most important first.
@@ -73,6 +86,11 @@ impl Paths {
     /// When `who` began and ended.
     pub fn lifecycle(&self, who: &str) -> PathBuf {
         self.state.join(format!("{who}{}.lifecycle", session()))
+    }
+
+    /// Reports of crashes, and dumps.
+    pub fn crashes(&self) -> PathBuf {
+        self.state.join("crashes")
     }
 
     pub fn log(&self) -> PathBuf {

@@ -5,7 +5,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use keyrx_platform::native::console;
+use keyrx_platform::native::{console, folders};
 
 /// The value of a variable of the environment.
 type Variable<'a> = &'a dyn Fn(&str) -> Option<OsString>;
@@ -13,12 +13,22 @@ type Variable<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 /// Where keymaps and settings may be, the most important first.
 pub fn config_dirs(variable: Variable<'_>) -> Vec<PathBuf> {
     let user = directory(variable, "APPDATA");
-    user.into_iter().chain([machine(variable)]).map(|directory| directory.join("keyrx")).collect()
+    user.map(|directory| directory.join("keyrx")).into_iter().chain([machine_dir()]).collect()
 }
 
 /// Where keyrx keeps what it must know again.
 pub fn state_dir(variable: Variable<'_>) -> PathBuf {
-    directory(variable, "LOCALAPPDATA").unwrap_or_else(|| machine(variable)).join("keyrx")
+    directory(variable, "LOCALAPPDATA").map_or_else(machine_dir, |directory| directory.join("keyrx"))
+}
+
+/// What all users have: administrators write it, everybody reads it.
+pub fn machine_dir() -> PathBuf {
+    folders::shared().unwrap_or_else(|| r"C:\ProgramData".into()).join("keyrx")
+}
+
+/// Where the service keeps that.
+pub fn machine_state(_: Variable<'_>) -> PathBuf {
+    machine_dir()
 }
 
 /// Makes a directory. It belongs to those whom its parent belongs to.
@@ -30,10 +40,6 @@ pub fn create(path: &Path) -> io::Result<()> {
 /// which is the user's alone.
 pub fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     options
-}
-
-fn machine(variable: Variable<'_>) -> PathBuf {
-    directory(variable, "PROGRAMDATA").unwrap_or_else(|| r"C:\ProgramData".into())
 }
 
 fn directory(variable: Variable<'_>, name: &str) -> Option<PathBuf> {

@@ -8,8 +8,17 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::Message;
+use crate::signals::Signal;
+use keyrx_platform::threads::Threads;
+
+/// Where to tell it.
+pub const SOCKET: &str = "NOTIFY_SOCKET";
+
+/// systemd shows the status, and has no place for more.
+pub const WANTS_HEALTH: bool = false;
 
 /// What is longer is no message.
 const MAX_BYTES: usize = 4096;
@@ -32,6 +41,17 @@ impl Socket {
         let socket = UnixDatagram::unbound().ok()?;
         socket.set_nonblocking(true).ok()?;
         Some(Socket { socket, to: to.ok()? })
+    }
+
+    /// Orders are signals.
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "Windows has a pipe for it")]
+    pub fn obey(
+        &self,
+        _: &mut Threads,
+        _: Option<Duration>,
+        _: impl Fn(Signal) + Send + Sync + 'static,
+    ) -> io::Result<()> {
+        Ok(())
     }
 
     pub fn send(&self, text: &str) -> io::Result<()> {
@@ -102,9 +122,8 @@ impl Drop for Listener {
 #[cfg(test)]
 mod tests {
     use std::ffi::OsString;
-    use std::time::Duration;
 
-    use super::super::{Notify, SOCKET, WATCHDOG, WATCHDOG_PID};
+    use super::super::{Notify, Reason, SOCKET, WATCHDOG, WATCHDOG_PID};
     use super::*;
     use crate::testing::directory;
 
@@ -128,12 +147,13 @@ mod tests {
         told.watchdog();
         told.status("fine\nREADY=1");
         told.forgiven();
-        told.stopping();
+        told.stopping(Reason::Command);
         listener.put("").unwrap();
         let heard = (0..7).flat_map(|_| listener.receive().unwrap()).collect::<Vec<_>>();
         let status = Message::Status("fine READY=1".into());
         let expected = [Message::Ready, Message::Reloading, Message::Watchdog, status, Message::Forgiven];
-        assert_eq!(heard, [&expected[..], &[Message::Stopping]].concat());
+        let end = [Message::Stopping, Message::Status("stopping (command)".into())];
+        assert_eq!(heard, [&expected[..], &end].concat());
     }
 
     #[test]

@@ -1,21 +1,33 @@
 //! What keyrx tells whoever started it: that it is ready, that it makes progress, that it stops.
 //!
-//! It is the protocol of systemd (sd_notify), which `keyrx supervise` speaks as well. Nobody waits for it: what cannot
-//! be sent at once is not sent.
+//! It is the protocol of systemd (sd_notify), which `keyrx supervise` speaks as well. On Windows, where there are no
+//! datagrams, the same words go through a pipe, and orders come back through it. Nobody waits for it: what cannot be
+//! sent at once is not sent.
 
+#[cfg(any(windows, test))]
+pub mod frame;
 #[cfg_attr(target_os = "linux", path = "linux.rs")]
 #[cfg_attr(windows, path = "windows.rs")]
 mod system;
 
 use std::ffi::OsString;
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use keyrx_platform::threads::Threads;
+
+use crate::health::Report;
+use crate::phase::Reason;
+use crate::signals::Signal;
+
 #[cfg(target_os = "linux")]
 pub use system::Listener;
+pub use system::SOCKET;
+#[cfg(windows)]
+pub use system::{Admitted, Heard, SUPERVISOR_PID, Server, order};
 
-/// Where to tell it, and how long the other side waits for a sign of progress.
-pub const SOCKET: &str = "NOTIFY_SOCKET";
+/// How long the other side waits for a sign of progress.
 pub const WATCHDOG: &str = "WATCHDOG_USEC";
 /// For which process `WATCHDOG` is meant.
 pub const WATCHDOG_PID: &str = "WATCHDOG_PID";
@@ -49,6 +61,28 @@ impl Notify {
         self.watchdog.map(|limit| limit / 2)
     }
 
+    /// Hears what whoever started keyrx orders, from now on. On Linux those are signals. `patience`: how long keyrx
+    /// goes on when nobody supervises it any more; for ever without.
+    pub fn obey(
+        &self,
+        threads: &mut Threads,
+        patience: Option<Duration>,
+        tell: impl Fn(Signal) + Send + Sync + 'static,
+    ) -> io::Result<()> {
+        match &self.socket {
+            Some(socket) => socket.obey(threads, patience, tell),
+            None => Ok(()),
+        }
+    }
+
+    /// How keyrx is: the body of `/health`.
+    pub fn health(&self, report: &Report) {
+        if self.socket.is_some() && system::WANTS_HEALTH {
+            let report = serde_json::to_string(report).unwrap_or_default();
+            self.send(&format!("X_KEYRX_HEALTH={report}"));
+        }
+    }
+
     /// The start, or a reload, is over.
     pub fn ready(&self) {
         self.send("READY=1");
@@ -59,9 +93,9 @@ impl Notify {
         self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}", now.as_micros()));
     }
 
-    /// It ends.
-    pub fn stopping(&self) {
-        self.send("STOPPING=1");
+    /// It ends, for this reason.
+    pub fn stopping(&self, why: Reason) {
+        self.send(&format!("STOPPING=1\nSTATUS=stopping ({})", why.name()));
     }
 
     /// There has been progress. Never to be said for any other reason.
@@ -100,7 +134,6 @@ impl Notify {
 }
 
 /// What a supervisor is told.
-#[cfg(target_os = "linux")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     Ready,
@@ -109,13 +142,14 @@ pub enum Message {
     Watchdog,
     Status(String),
     Forgiven,
+    /// How it is, as `/health` says it.
+    Health(String),
     /// The supervisor's own word: the process has ended, and all that it said has been heard.
     Ended,
 }
 
-#[cfg(target_os = "linux")]
 impl Message {
-    /// All that one datagram says. What it says beside that is for others.
+    /// All that one datagram or frame says. What it says beside that is for others.
     fn parse(text: &str) -> Vec<Message> {
         let message = |line: &str| match line.split_once('=')? {
             ("READY", "1") => Some(Message::Ready),
@@ -124,6 +158,7 @@ impl Message {
             ("WATCHDOG", "1") => Some(Message::Watchdog),
             ("X_KEYRX_FORGIVEN", "1") => Some(Message::Forgiven),
             ("X_KEYRX_ENDED", "1") => Some(Message::Ended),
+            ("X_KEYRX_HEALTH", report) => Some(Message::Health(report.into())),
             ("STATUS", text) => Some(Message::Status(text.into())),
             _ => None,
         };

@@ -8,7 +8,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::Signal;
-use crate::threads::Threads;
+use keyrx_platform::threads::Threads;
 
 /// Tells of signals from now on. The first one to stop is told, the second ends the process at once.
 pub fn watch(threads: &mut Threads, tell: impl Fn(Signal) + Send + Sync + 'static) -> io::Result<()> {
@@ -26,7 +26,7 @@ pub fn listen(threads: &mut Threads, tell: impl Fn(Signal) + Send + Sync + 'stat
     // A program in a terminal ends with it; a daemon reads its keymap again.
     let has_terminal = std::fs::File::open("/dev/tty").is_ok();
     let handle = signals.handle();
-    threads.start(
+    let started = threads.start(
         "signals",
         move || handle.close(),
         move |_| {
@@ -34,5 +34,6 @@ pub fn listen(threads: &mut Threads, tell: impl Fn(Signal) + Send + Sync + 'stat
                 tell(if signal == SIGHUP && !has_terminal { Signal::Reload } else { Signal::Stop });
             }
         },
-    )
+    );
+    started.map(drop)
 }

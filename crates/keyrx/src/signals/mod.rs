@@ -11,7 +11,6 @@ pub use system::{listen, watch};
 pub enum Signal {
     /// To end in order.
     Stop,
-    /// To read the keymap again. Windows has no way to say this.
-    #[cfg_attr(windows, expect(dead_code, reason = "Windows has no signal for it"))]
+    /// To read the keymap again. The console of Windows has no way to say this.
     Reload,
 }

@@ -5,7 +5,7 @@ use std::io;
 use keyrx_platform::native::console;
 
 use super::Signal;
-use crate::threads::Threads;
+use keyrx_platform::threads::Threads;
 
 /// Tells of signals from now on. The first one to stop is told, the second ends the process at once.
 /// Windows brings a thread of its own for it.

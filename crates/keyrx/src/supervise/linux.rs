@@ -9,12 +9,10 @@ use std::sync::mpsc::Sender;
 use keyrx_platform::native::process::{Tell, tell};
 
 use super::{Cause, HEARTBEAT};
+use crate::paths::Paths;
 use crate::sd_notify::{Listener, Message, SOCKET, WATCHDOG, WATCHDOG_PID};
 use crate::supervisor::Event;
-use crate::threads::Threads;
-
-/// The command may tell that it makes progress.
-pub const HAS_HEARTBEAT: bool = true;
+use keyrx_platform::threads::Threads;
 
 /// SIGKILL, which nobody sends but us.
 pub const KILLED: i32 = 9;
@@ -24,7 +22,7 @@ pub struct Wire(Arc<Listener>);
 
 impl Wire {
     /// Passes on what is said, from now on.
-    pub fn open(threads: &mut Threads, causes: Sender<Cause>) -> io::Result<Wire> {
+    pub fn open(threads: &mut Threads, causes: Sender<Cause>, _: &Paths) -> io::Result<Wire> {
         let listener = Arc::new(Listener::open()?);
         let (ours, wake) = (listener.clone(), listener.clone());
         threads.start(
@@ -58,6 +56,21 @@ impl Wire {
         command.process_group(0).env(SOCKET, self.0.path());
         command.env(WATCHDOG, HEARTBEAT.as_micros().to_string()).env_remove(WATCHDOG_PID);
     }
+
+    // A command that has ended meanwhile cannot be told, and need not.
+
+    pub fn ask_to_stop(&self, child: &Child) {
+        let _ = tell(child, Tell::Stop);
+    }
+
+    pub fn reload(&self, child: &Child) {
+        let _ = tell(child, Tell::Reload);
+    }
+
+    /// Where dumps are wanted, the system keeps one of a process that aborts (systemd-coredump).
+    pub fn dump(&self, child: &Child) {
+        let _ = tell(child, Tell::Dump);
+    }
 }
 
 fn cause(message: &Message) -> Option<Cause> {
@@ -66,23 +79,8 @@ fn cause(message: &Message) -> Option<Cause> {
         Message::Stopping => Some(Cause::Said(Event::Stopping)),
         Message::Forgiven => Some(Cause::Said(Event::Forgiven)),
         Message::Ended => Some(Cause::Ended),
-        Message::Reloading | Message::Status(_) => None,
+        Message::Reloading | Message::Status(_) | Message::Health(_) => None,
     }
-}
-
-// A command that has ended meanwhile cannot be told, and need not.
-
-pub fn ask_to_stop(child: &Child) {
-    let _ = tell(child, Tell::Stop);
-}
-
-pub fn reload(child: &Child) {
-    let _ = tell(child, Tell::Reload);
-}
-
-/// Where dumps are wanted, the system keeps one of a process that aborts (systemd-coredump).
-pub fn dump(child: &Child) {
-    let _ = tell(child, Tell::Dump);
 }
 
 pub fn signal(status: ExitStatus) -> i32 {

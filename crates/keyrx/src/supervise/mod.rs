@@ -24,7 +24,7 @@ use crate::paths::{self, Directories, Paths};
 use crate::recovery::Mode;
 use crate::signals::{self, Signal};
 use crate::supervisor::{Action, Event, How, Limits, Report, Supervisor};
-use crate::threads::Threads;
+use keyrx_platform::threads::Threads;
 
 /// How long a keyrx that makes progress may be silent. The one that hangs is known, dumped, killed and started again
 /// well within five seconds.
@@ -54,7 +54,6 @@ pub struct Supervise {
 /// What wakes it.
 enum Cause {
     Signal(Signal),
-    #[cfg_attr(windows, expect(dead_code, reason = "nothing tells a child's words on Windows yet"))]
     Said(Event),
     /// The child has ended, and all that it said has been heard.
     Ended,
@@ -76,7 +75,7 @@ impl Supervise {
         };
         let record = Record::open(path);
         let is_keyrx = Path::new(program).file_stem().is_some_and(|name| name == "keyrx");
-        let ready = (system::HAS_HEARTBEAT && is_keyrx).then_some(READY);
+        let ready = is_keyrx.then_some(READY);
         let limits = Limits { ready, heartbeat: HEARTBEAT, stop: STOP, dump: DUMP };
         let supervisor = Supervisor::new(limits, record.history());
         let wait = supervisor.deadline().unwrap_or_default().saturating_sub(boot::age());
@@ -88,7 +87,7 @@ impl Supervise {
         let mut threads = Threads::default();
         let tell = causes.clone();
         signals::listen(&mut threads, move |signal| drop(tell.send(Cause::Signal(signal))))?;
-        let wire = system::Wire::open(&mut threads, causes.clone())?;
+        let wire = system::Wire::open(&mut threads, causes.clone(), &paths)?;
         let mark = wire.mark(causes);
         let (awaited, wait_for) = channel::<Option<Awaited>>();
         let wake = awaited.clone();
@@ -108,7 +107,7 @@ impl Supervise {
         command.args(arguments).stdin(Stdio::null());
         wire.tie(&mut command);
         let mut shell =
-            Shell { supervisor, record, command, awaited, child: None, has_started: false, stops: 0 };
+            Shell { supervisor, record, wire, command, awaited, child: None, has_started: false, stops: 0 };
         Ok(shell.run(&caused))
     }
 }
@@ -117,6 +116,7 @@ impl Supervise {
 struct Shell {
     supervisor: Supervisor,
     record: Record,
+    wire: system::Wire,
     command: Command,
     awaited: Sender<Option<Awaited>>,
     child: Option<Child>,
@@ -145,7 +145,7 @@ impl Shell {
                 Ok(Cause::Said(event)) => Some(event),
                 Ok(Cause::Ended) => self.collect().map(Event::Exited),
                 Ok(Cause::Signal(Signal::Reload)) => {
-                    self.child.as_ref().inspect(|child| system::reload(child));
+                    self.child.as_ref().inspect(|child| self.wire.reload(child));
                     None
                 }
                 Ok(Cause::Signal(Signal::Stop)) => {
@@ -179,10 +179,10 @@ impl Shell {
                         }
                     },
                     Action::AskToStop => {
-                        self.child.as_ref().inspect(|child| system::ask_to_stop(child));
+                        self.child.as_ref().inspect(|child| self.wire.ask_to_stop(child));
                     }
                     Action::Dump => {
-                        self.child.as_ref().inspect(|child| system::dump(child));
+                        self.child.as_ref().inspect(|child| self.wire.dump(child));
                     }
                     // It fails only for one that has ended.
                     Action::Kill => drop(self.child.as_mut().map(Child::kill)),
@@ -237,7 +237,7 @@ fn say(what: std::fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr().lock(), "keyrx supervise: {what}");
 }
 
-fn text(report: &Report) -> String {
+pub fn text(report: &Report) -> String {
     let seconds = |time: &Duration| format!("{:.2} s", time.as_secs_f64());
     match report {
         Report::Died { how, was_hung, lived, deaths, wait, mode } => {

@@ -1,23 +1,57 @@
-//! Windows: only the end of the command is watched. The console tells it to stop, as it tells us.
+//! What passes between supervisor and command: the words of systemd's protocol, and orders, through a pipe.
 
 use std::io;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use super::Cause;
-use crate::threads::Threads;
+use keyrx_platform::lock::Guarded;
+use keyrx_platform::threads::Threads;
 
-/// Nothing tells that the command makes progress, so that no hung one is found.
-pub const HAS_HEARTBEAT: bool = false;
+use super::{Cause, DUMP, HEARTBEAT};
+use crate::crash;
+use crate::paths::Paths;
+use crate::sd_notify::{
+    Admitted, Heard, Message, SOCKET, SUPERVISOR_PID, Server, WATCHDOG, WATCHDOG_PID, order,
+};
+use crate::signals::Signal;
+use crate::supervisor::Event;
 
 /// Windows has no signals.
 pub const KILLED: i32 = 9;
 
-pub struct Wire;
+/// How the command reaches us, and we it.
+pub struct Wire {
+    name: String,
+    /// Who is connected. All that matters is whether it is the command.
+    connected: Arc<Guarded<Vec<Admitted>>>,
+    /// Where dumps go.
+    crashes: PathBuf,
+}
 
 impl Wire {
-    pub fn open(_: &mut Threads, _: Sender<Cause>) -> io::Result<Wire> {
-        Ok(Wire)
+    /// Passes on what is said, from now on.
+    pub fn open(threads: &mut Threads, causes: Sender<Cause>, paths: &Paths) -> io::Result<Wire> {
+        let connected = Arc::new(Guarded::<Vec<Admitted>>::default());
+        let ours = connected.clone();
+        let hear = move |heard| match heard {
+            Heard::Connected(admitted) => ours.with(|all| all.push(admitted)),
+            Heard::Gone(pid) => ours.with(|all| all.retain(|it| it.process.pid != pid)),
+            // Nobody but the command knows the name of the pipe.
+            Heard::Said(_, message) => {
+                if let Some(event) = event(&message) {
+                    // The shell is gone when we end.
+                    let _ = causes.send(Cause::Said(event));
+                }
+            }
+            Heard::Refused(pid, why) => {
+                super::say(format_args!("the process {pid} is not listened to: {why}"));
+            }
+        };
+        let name = format!("keyrx-supervise-{}", std::process::id());
+        let server = Server::open(threads, name, hear)?;
+        Ok(Wire { name: server.name, connected, crashes: paths.crashes() })
     }
 
     /// To be called when the command has ended.
@@ -25,17 +59,42 @@ impl Wire {
         move || drop(causes.send(Cause::Ended))
     }
 
-    pub fn tie(&self, _: &mut Command) {}
+    /// Has the command know of us.
+    pub fn tie(&self, command: &mut Command) {
+        command.env(SOCKET, &self.name).env(SUPERVISOR_PID, std::process::id().to_string());
+        command.env(WATCHDOG, HEARTBEAT.as_micros().to_string()).env_remove(WATCHDOG_PID);
+    }
+
+    pub fn ask_to_stop(&self, child: &Child) {
+        self.order(child, Signal::Stop);
+    }
+
+    pub fn reload(&self, child: &Child) {
+        self.order(child, Signal::Reload);
+    }
+
+    /// Writes down what it is at.
+    pub fn dump(&self, child: &Child) {
+        crash::hung(&self.crashes, child.id(), DUMP, 1);
+    }
+
+    /// A command that is no keyrx has only heard what its console says.
+    fn order(&self, child: &Child, signal: Signal) {
+        let all = self.connected.with(|all| all.clone());
+        if let Some(command) = all.iter().find(|it| it.process.pid == child.id()) {
+            let _ = order(&command.connection, signal);
+        }
+    }
 }
 
-/// The console has told it.
-pub fn ask_to_stop(_: &Child) {}
-
-/// There is no way to say it; a file that changes is read again without.
-pub fn reload(_: &Child) {}
-
-/// Nobody is found to hang.
-pub fn dump(_: &Child) {}
+fn event(message: &Message) -> Option<Event> {
+    match message {
+        Message::Ready | Message::Watchdog => Some(Event::Alive),
+        Message::Stopping => Some(Event::Stopping),
+        Message::Forgiven => Some(Event::Forgiven),
+        Message::Reloading | Message::Status(_) | Message::Health(_) | Message::Ended => None,
+    }
+}
 
 pub fn signal(_: ExitStatus) -> i32 {
     0

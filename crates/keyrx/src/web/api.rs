@@ -24,9 +24,11 @@ use tokio::sync::oneshot;
 
 use super::{Server, exposition};
 use crate::chaos::{self, Point};
+use crate::crashes::{self, Found};
 use crate::daemon::{Order, Reply};
 use crate::health::{KeymapState, Report, Status, WebState};
 use crate::logging::LogLevel;
+use crate::phase::{Phase, Reason};
 use crate::profiles::ProfileError;
 use crate::{daemon, devices, scenario};
 
@@ -201,7 +203,11 @@ pub fn done() -> Response {
 /// `GET /health`
 pub async fn health(State(server): Shared, headers: HeaderMap) -> Response {
     chaos::strike(Point::Request);
-    let report = server.health();
+    health_response(&server.health(), &headers)
+}
+
+/// How it is, in the form that is asked for.
+pub fn health_response(report: &Report, headers: &HeaderMap) -> Response {
     let status = match report.status {
         Status::Healthy | Status::Degraded => StatusCode::OK,
         Status::Unhealthy => StatusCode::SERVICE_UNAVAILABLE,
@@ -211,7 +217,7 @@ pub async fn health(State(server): Shared, headers: HeaderMap) -> Response {
         return (status, [(CONTENT_TYPE, "application/health+json")], report.in_ietf_form().to_string())
             .into_response();
     }
-    (status, Json(&*report)).into_response()
+    (status, Json(report)).into_response()
 }
 
 /// `GET /livez`
@@ -231,13 +237,15 @@ pub async fn readyz(State(server): Shared) -> Response {
         let bad = checks.iter().filter(|check| check.status == Status::Unhealthy);
         bad.map(|check| check.reason.as_str()).collect::<Vec<_>>().join("; ")
     };
-    let starting = (!server.daemon.metrics.is_ready()).then(|| "keyrx is starting".to_owned());
+    let phase = server.daemon.metrics.phases().now();
+    let starting = (phase == Phase::Starting).then(|| "keyrx is starting".to_owned());
     let unready = (worst == Status::Unhealthy).then(reasons);
     probe(unready.or(starting).or_else(|| ending(&server)))
 }
 
 fn ending(server: &Server) -> Option<String> {
-    server.daemon.metrics.is_stopping().then(|| "keyrx is ending".to_owned())
+    let why = server.daemon.metrics.phases().now().reason()?;
+    Some(format!("keyrx is ending ({})", why.name()))
 }
 
 /// What machines look at is the status alone.
@@ -285,6 +293,7 @@ pub async fn status(State(server): Shared) -> Json<Value> {
 pub fn status_of(server: &Server) -> Value {
     let report = server.health();
     let (view, metrics) = (server.daemon.view(), &server.daemon.metrics);
+    let phase = metrics.phases().now();
     let port = match view.web {
         WebState::Serving(port) => Some(port),
         WebState::Starting | WebState::Failed => None,
@@ -297,7 +306,9 @@ pub fn status_of(server: &Server) -> Value {
         "pid": std::process::id(),
         "port": port,
         "uptime_secs": report.uptime,
-        "daemon_running": !metrics.is_stopping(),
+        "daemon_running": phase.reason().is_none(),
+        "phase": phase.name(),
+        "stop_reason": phase.reason().map(Reason::name),
         "paused": metrics.is_paused(),
         "active_profile": view.source.profile(),
         "device_count": keyboards,
@@ -370,6 +381,12 @@ pub async fn logs(State(server): Shared, query: Result<Query<After>, QueryReject
     let (next, lines) = server.daemon.log.lines(after(query)?);
     let lines = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     Ok(Json(json!({ "next": next, "lines": lines.collect::<Vec<_>>() })).into_response())
+}
+
+/// `GET /api/crashes`
+pub async fn crashes(State(server): Shared) -> Answer {
+    let found = Found::in_directories(&crashes::directories(&server.daemon.paths));
+    Ok(Json(found.json()).into_response())
 }
 
 #[derive(Deserialize)]

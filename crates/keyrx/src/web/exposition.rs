@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use keyrx_engine::Motion;
-use keyrx_platform::{Figures, Interruption, live};
+use keyrx_engine::{Engine, Motion};
+use keyrx_platform::{Figures, Interruption, Queue, live};
 use serde_json::{Map, Value, json};
 
 use super::Server;
@@ -97,6 +97,10 @@ fn families(server: &Server) -> Vec<Family> {
     });
     let status =
         STATUSES.map(|status| sample(&[("status", &status.to_string())], is(status == report.status)));
+    let queues = queues(server, &all);
+    let by_queue = |figure: fn(&Queue) -> u64| {
+        queues.iter().map(|(name, queue)| sample(&[("queue", *name)], figure(queue) as f64)).collect()
+    };
     let version = [
         ("version", env!("CARGO_PKG_VERSION")),
         ("os", std::env::consts::OS),
@@ -159,14 +163,12 @@ fn families(server: &Server) -> Vec<Family> {
         family("keyrx_health", "gauge", "How keyrx is: 1 for its status.", status.into()),
         gauge("keyrx_websocket_clients", "Clients of the WebSocket.", server.live.clients() as f64),
         gauge("keyrx_live_viewers", "Clients that see keys as they move.", server.live.viewers() as f64),
+        family("keyrx_queue_depth", "gauge", "What waits in a queue.", by_queue(|queue| queue.depth)),
         family(
-            "keyrx_queue_depth",
+            "keyrx_queue_capacity",
             "gauge",
-            "What waits in a queue.",
-            vec![
-                sample(&[("queue", "live")], server.live.depth() as f64),
-                sample(&[("queue", "log")], server.daemon.log.waiting() as f64),
-            ],
+            "How much a queue can hold.",
+            by_queue(|queue| queue.capacity),
         ),
         gauge(
             "keyrx_crashes_recent",
@@ -194,6 +196,16 @@ fn families(server: &Server) -> Vec<Family> {
         gauge("keyrx_uptime_seconds", "Seconds since the start.", all.at.as_secs_f64()),
         family("keyrx_build_info", "gauge", "The version.", vec![sample(&version, 1.0)]),
     ]
+}
+
+/// The queues there are, by the names that operators know.
+fn queues(server: &Server, all: &Snapshot) -> Vec<(&'static str, Queue)> {
+    let pending = Queue { depth: all.waiting, capacity: Engine::MOST_WAITING as u64 };
+    let output = server.daemon.desk.output_queue().map(|queue| ("output", queue));
+    [("pending", pending), ("live", server.live.queue()), ("log", server.daemon.log.queue())]
+        .into_iter()
+        .chain(output)
+        .collect()
 }
 
 /// What threads have computed: those of one name together.
@@ -264,6 +276,7 @@ pub fn json(server: &Server) -> Value {
     let view = server.daemon.view();
     let recent = all.latency.since(&view.earlier);
     let recovery = server.daemon.lifecycle.recovery();
+    let queues = queues(server, &all);
     let named = |pairs: &mut dyn Iterator<Item = (&str, u64)>| {
         Value::Object(pairs.map(|(name, count)| (name.to_owned(), count.into())).collect::<Map<_, _>>())
     };
@@ -309,7 +322,8 @@ pub fn json(server: &Server) -> Value {
         "paused": all.is_paused,
         "websocket_clients": server.live.clients(),
         "live_viewers": server.live.viewers(),
-        "queues": { "live": server.live.depth(), "log": server.daemon.log.waiting() },
+        "queues": named(&mut queues.iter().map(|(name, queue)| (*name, queue.depth))),
+        "queue_capacities": named(&mut queues.iter().map(|(name, queue)| (*name, queue.capacity))),
         "restarts": { "crashes_5m": recovery.recent_crashes, "safe_mode": recovery.mode != Mode::Normal },
         "process": {
             "cpu_seconds": view.figures.cpu.map(|cpu| cpu.as_secs_f64()),

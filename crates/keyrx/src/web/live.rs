@@ -13,6 +13,7 @@ use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgr
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use keyrx_engine::notation::{self, Moment};
+use keyrx_platform::Queue;
 use keyrx_platform::lock::Guarded;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -99,8 +100,11 @@ impl Live {
     }
 
     /// How much of what is shown live waits to be shown.
-    pub fn depth(&self) -> usize {
-        self.records.with(|records| records.ring.slots())
+    pub fn queue(&self) -> Queue {
+        self.records.with(|records| Queue {
+            depth: records.ring.slots() as u64,
+            capacity: records.ring.buffer().capacity() as u64,
+        })
     }
 
     /// Tells all clients that it is over.

@@ -27,10 +27,13 @@ use crate::control::{Cause, Job};
 use crate::daemon::Daemon;
 use crate::health::{Report, WebState};
 use crate::instance::PidFile;
+use crate::phase::Phase;
 use crate::tap::Records;
 pub use access::{Access, read_token};
 
-use connections::Connections;
+#[cfg(windows)]
+pub use api::health_response;
+pub use connections::Connections;
 use live::Live;
 
 /// So many ports are tried, one after the other.
@@ -47,15 +50,6 @@ const FRESH: Duration = Duration::from_millis(100);
 
 /// Connections that may wait to be taken.
 const BACKLOG: u32 = 1024;
-
-/// What the web server is to be at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    Serving,
-    /// No new clients; those that are there are told, and may finish.
-    Draining,
-    Ended,
-}
 
 /// Where a page is that is let in by a code.
 pub fn page(port: u16, code: &str) -> String {
@@ -111,8 +105,9 @@ impl Web {
         Web { server: Arc::new(Server { daemon, causes, jobs, live, health }), port, pid_file }
     }
 
-    /// Serves until the phase is over. The thread `web`.
-    pub fn run(&self, phase: watch::Receiver<Phase>) {
+    /// Serves until the end begins, and is there until it has come for all. The thread `web`.
+    pub fn run(&self) {
+        let phase = self.server.daemon.metrics.phases().follow();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime {
             Ok(runtime) => runtime.block_on(self.serve(phase)),
@@ -124,6 +119,7 @@ impl Web {
     }
 
     async fn serve(&self, mut phase: watch::Receiver<Phase>) {
+        let is_ending = |phase: &Phase| phase.reason().is_some();
         self.server.daemon.access.token(); // before anybody can ask for it
         let listeners = loop {
             match self.bind() {
@@ -131,7 +127,7 @@ impl Web {
                 None => self.set_state(WebState::Failed),
             }
             tokio::select! {
-                _ = phase.wait_for(|phase| *phase != Phase::Serving) => {
+                _ = phase.wait_for(is_ending) => {
                     let _ = self.server.causes.send(Cause::Drained);
                     return;
                 }
@@ -143,7 +139,7 @@ impl Web {
         tokio::select! {
             () = connections.accept(&listeners) => {}
             () = pulse => {}
-            _ = phase.wait_for(|phase| *phase != Phase::Serving) => {}
+            _ = phase.wait_for(is_ending) => {}
         }
         drop(listeners);
         if let Some(pid_file) = &self.pid_file {
@@ -154,7 +150,7 @@ impl Web {
         let _ = tokio::time::timeout(DRAIN, gone).await;
         // The control thread may have gone on without us.
         let _ = self.server.causes.send(Cause::Drained);
-        let _ = phase.wait_for(|phase| *phase == Phase::Ended).await;
+        let _ = phase.wait_for(|phase| phase.is_over()).await;
     }
 
     fn bind(&self) -> Option<Vec<TcpListener>> {
@@ -196,7 +192,7 @@ impl Web {
 }
 
 /// Listens on both loopback addresses, or on the one where there is no IPv6.
-fn listen(port: u16) -> io::Result<Vec<TcpListener>> {
+pub fn listen(port: u16) -> io::Result<Vec<TcpListener>> {
     let first = bind(IpAddr::V4(Ipv4Addr::LOCALHOST), port)?;
     let port = first.local_addr()?.port();
     match bind(IpAddr::V6(Ipv6Addr::LOCALHOST), port) {

@@ -14,7 +14,7 @@ use axum::http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderValue, StatusCode};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post, put};
 
@@ -94,6 +94,7 @@ pub const ROUTES: &[Route] = &[
     row("POST", "/api/reload", Known, "", "Reads keymap and settings again; 422 if the keymap cannot be used", || post(api::reload)),
     row("POST", "/api/stop", Known, "", "Ends keyrx", || post(api::stop)),
     row("GET", "/api/logs", Known, "", "The last lines of the log, from the number `after` on", || get(api::logs)),
+    row("GET", "/api/crashes", Known, "", "What is known of crashes: the reports, and where dumps are", || get(api::crashes)),
     row("PUT", "/api/log-level", Known, r#"{"level":"debug"}"#, "What is worth a line from now on", || put(api::set_log_level)),
     row("GET", "/api/profiles", Known, "", "All profiles", || get(keymaps::profiles)),
     row("POST", "/api/profiles", Known, r#"{"name":"work","source":""}"#, "Makes a profile; without a source a blank one", || post(keymaps::create_profile)),
@@ -139,13 +140,13 @@ pub fn router(server: Arc<Server>) -> Router {
             fail(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path has other methods")
         })
         .layer(DefaultBodyLimit::max(MOST_BODY))
-        .layer(from_fn_with_state(server.clone(), serve))
+        .layer(from_fn(serve))
         .with_state(server)
 }
 
 /// What holds for every request: it is for us, it comes to an end, and a mistake of ours is an answer too.
-async fn serve(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
-    if let Err(denied) = server.daemon.access.is_ours(request.uri(), request.headers()) {
+async fn serve(request: Request, next: Next) -> Response {
+    if let Err(denied) = access::Access::is_ours(request.uri(), request.headers()) {
         return denied.into_response();
     }
     // Where the client says so itself, nothing of it is read.

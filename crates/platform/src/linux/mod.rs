@@ -7,6 +7,8 @@
 mod bits;
 pub mod boot;
 mod devices;
+pub mod dump;
+pub mod event_log;
 mod examination;
 mod figures;
 mod keyboard;
@@ -38,7 +40,7 @@ pub use tray::Tray;
 pub use waker::Waker;
 
 use crate::live::{Counted, Kind};
-use crate::{Device, Error, Event, Handler, Interruption, Next, Options};
+use crate::{Aid, Device, Error, Event, Handler, Interruption, Next, Options};
 use keyboard::{Keyboard, Moved};
 use uinput::Output;
 
@@ -47,6 +49,9 @@ const PATIENCE_MS: u16 = 2000;
 
 /// How long until a keyboard is tried again that could not even be taken by force: a key went down just then.
 const RETRY_MS: u16 = 50;
+
+/// How often the list of devices is read where the system does not tell of changes.
+const RELIST_MS: u16 = 1000;
 
 /// How long the desktop may need to open our keyboard when it appears: what is typed on it before is lost.
 const UNTIL_OPENED: Duration = Duration::from_millis(100);
@@ -63,6 +68,7 @@ const SLEEP_MICROS: u64 = 500_000;
 /// An error means that nothing is read any more: the keyboards work as they do without keyrx.
 pub fn run(handler: &mut dyn Handler, waker: &Waker, options: &Options) -> Result<(), Error> {
     let mut this = Loop::new(handler, waker, options)?;
+    this.watch_devices();
     thread::sleep(UNTIL_OPENED);
     this.look_around()?;
     loop {
@@ -91,7 +97,7 @@ struct Loop<'a> {
     waker: &'a Waker,
     options: &'a Options,
     epoll: Counted<OwnedFd>,
-    inotify: Counted<OwnedFd>,
+    news: News,
     /// The moment that the handler has asked for.
     deadline: Option<Time>,
     /// Whether the kernel can wait for whole milliseconds only (Linux before 5.11).
@@ -105,6 +111,14 @@ struct Loop<'a> {
     owes_delivery: bool,
     /// By how much the clock that goes on while the machine sleeps is ahead of the one that does not.
     lead: u64,
+}
+
+/// How it is learned that devices come and go.
+enum News {
+    /// The system tells.
+    Told(Counted<OwnedFd>),
+    /// The list is read again, at this moment.
+    Sought { at: Time },
 }
 
 /// A keyboard that may be read. Its place in `Loop::slots` is its `DeviceId`.
@@ -157,15 +171,7 @@ impl<'a> Loop<'a> {
         waker.holds_output(output.files());
         let epoll = system("make an epoll", epoll::create(epoll::CreateFlags::CLOEXEC))?;
         let epoll = Counted::new(Kind::Epoll, epoll);
-        let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
-        let inotify = Counted::new(Kind::Inotify, system("make an inotify", inotify::init(flags))?);
-        let watched = inotify::WatchFlags::CREATE
-            | inotify::WatchFlags::MOVED_TO
-            | inotify::WatchFlags::ATTRIB
-            | inotify::WatchFlags::DELETE;
-        system("watch /dev/input", inotify::add_watch(&*inotify, devices::NODES, watched))?;
         listen(&epoll, &output, OUTPUT)?;
-        listen(&epoll, &*inotify, INOTIFY)?;
         listen(&epoll, waker, WAKER)?;
         Ok(Loop {
             slots: Vec::new(),
@@ -174,7 +180,7 @@ impl<'a> Loop<'a> {
             waker,
             options,
             epoll,
-            inotify,
+            news: News::Sought { at: Time::ZERO },
             deadline: None,
             whole_millis: false,
             stopped: false,
@@ -378,10 +384,50 @@ impl<'a> Loop<'a> {
 
     // ---- keyboards coming and going ----
 
+    /// Has the system tell of devices from now on. Where it does not, which a system with many watchers may do, the
+    /// list is read instead.
+    fn watch_devices(&mut self) {
+        let is_first = matches!(self.news, News::Sought { at: Time::ZERO });
+        let watched = watch_nodes().and_then(|inotify| {
+            listen(&self.epoll, &*inotify, INOTIFY)?;
+            Ok(inotify)
+        });
+        match watched {
+            Ok(inotify) => {
+                self.news = News::Told(inotify);
+                if !is_first {
+                    self.tell(Event::Aid(Aid::DeviceWatch, None));
+                }
+            }
+            Err(error) => {
+                self.news = News::Sought { at: now().plus_millis(RELIST_MS) };
+                if is_first {
+                    self.tell(Event::Aid(Aid::DeviceWatch, Some(&error)));
+                }
+            }
+        }
+    }
+
+    /// Finds out what has come and gone, where the system does not tell.
+    fn seek_devices(&mut self) {
+        self.watch_devices(); // first: what comes after the list was read is told, if that works by now
+        let Ok(names) = devices::names() else { return };
+        let is_gone = |slot: &Slot| {
+            let node = slot.device.node.file_name();
+            !names.iter().any(|name| node == Some(OsStr::new(name)))
+        };
+        let gone = (0_u16..).zip(&self.slots).filter(|(_, slot)| slot.as_ref().is_some_and(is_gone));
+        for number in gone.map(|(number, _)| number).collect::<Vec<_>>() {
+            self.remove(number);
+        }
+        names.iter().for_each(|name| self.appeared(name));
+    }
+
     fn follow_devices(&mut self) -> Result<(), Error> {
+        let News::Told(inotify) = &self.news else { return Ok(()) };
         let mut buffer = [const { MaybeUninit::<u8>::uninit() }; 4096];
         let mut changes = Vec::new();
-        let mut reader = inotify::Reader::new(&*self.inotify, &mut buffer);
+        let mut reader = inotify::Reader::new(&**inotify, &mut buffer);
         while let Ok(change) = reader.next() {
             let name = change.file_name().map(|name| name.to_string_lossy().into_owned());
             changes.push((name, change.events()));
@@ -566,11 +612,18 @@ impl<'a> Loop<'a> {
 
     /// The moment at which something is to be done though nothing happens.
     fn next_moment(&self) -> Option<Time> {
-        self.slots.iter().flatten().filter_map(Slot::patience_ends).chain(self.deadline).min()
+        let list_at = match self.news {
+            News::Told(_) => None,
+            News::Sought { at } => Some(at),
+        };
+        self.slots.iter().flatten().filter_map(Slot::patience_ends).chain(self.deadline).chain(list_at).min()
     }
 
     fn time_has_come(&mut self) {
         let now = now();
+        if matches!(self.news, News::Sought { at } if at <= now) {
+            self.seek_devices();
+        }
         for number in 0..self.slots.len() as u16 {
             let Some(Some(slot)) = self.slots.get(usize::from(number)) else { continue };
             if slot.patience_ends().is_none_or(|end| end > now) {
@@ -625,6 +678,18 @@ fn lead() -> u64 {
 /// Whether the machine slept between two readings of the lead. Readings differ by what lies between two calls.
 fn has_slept(before: u64, after: u64) -> bool {
     after.saturating_sub(before) > SLEEP_MICROS
+}
+
+/// An inotify of the directory of device files.
+fn watch_nodes() -> Result<Counted<OwnedFd>, Error> {
+    let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
+    let inotify = Counted::new(Kind::Inotify, system("make an inotify", inotify::init(flags))?);
+    let watched = inotify::WatchFlags::CREATE
+        | inotify::WatchFlags::MOVED_TO
+        | inotify::WatchFlags::ATTRIB
+        | inotify::WatchFlags::DELETE;
+    system("watch /dev/input", inotify::add_watch(&*inotify, devices::NODES, watched))?;
+    Ok(inotify)
 }
 
 fn listen(epoll: &OwnedFd, fd: impl AsFd, number: u64) -> Result<(), Error> {

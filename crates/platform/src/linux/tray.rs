@@ -4,8 +4,8 @@
 //! waits for one; only without a session bus there is no tray.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use ksni::menu::{MenuItem, StandardItem};
@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use crate::Error;
 use crate::live::{Kind, Live};
+use crate::threads::{Stop, Threads};
 use crate::tray::{Choice, Look, State};
 
 /// How long the start waits for the bus. If it answers later, the icon appears later.
@@ -24,34 +25,40 @@ const UNTIL_STARTED: Duration = Duration::from_secs(1);
 /// How long a panel may keep us from going on.
 const UNTIL_ANSWERED: Duration = Duration::from_millis(500);
 
+/// How long its end may take: an answer that does not come, and another one.
+const UNTIL_ENDED: Duration = Duration::from_secs(2);
+
 /// The sizes in which panels want icons, in pixels.
 const SIZES: [u16; 3] = [16, 24, 48];
 
 /// An icon of the panel with a menu. It is gone when this is dropped.
 #[derive(Debug)]
 pub struct Tray {
-    /// Closed to end the thread.
-    looks: Option<watch::Sender<Look>>,
-    thread: Option<JoinHandle<()>>,
+    /// What is to be shown; nothing, when the thread is to end.
+    looks: Arc<watch::Sender<Option<Look>>>,
+    _threads: Threads,
 }
 
 impl Tray {
     /// Shows the icon, now or as soon as there is a panel, and tells what is chosen from its menu. `tell` is called on
     /// another thread and should not wait.
     pub fn start(tell: impl Fn(Choice) + Send + 'static) -> Result<Tray, Error> {
-        let (looks, looked) = watch::channel(Look::default());
-        let (start, started) = sync_channel(1);
+        let (looks, looked) = watch::channel(Some(Look::default()));
+        let (looks, (start, started)) = (Arc::new(looks), sync_channel(1));
+        // What a panic has cost is not there a second time: then there is no icon any more.
         let item = Item { look: Look::default(), tell: Box::new(tell) };
-        let live = [Live::new(Kind::Thread), Live::new(Kind::Tray)];
-        let body = move || {
-            let _live = live;
+        let mut parts = Some((item, looked, start, Live::new(Kind::Tray)));
+        let work = move |_: &Stop| {
+            let Some((item, looked, start, _live)) = parts.take() else { return };
             match runtime::Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => runtime.block_on(serve(item, looked, &start)),
                 Err(error) => drop(start.try_send(Err(error))),
             }
         };
-        let thread = thread::Builder::new().name("tray".into()).spawn(body).map_err(Error::Tray)?;
-        let tray = Tray { looks: Some(looks), thread: Some(thread) };
+        let end = looks.clone();
+        let mut threads = Threads::with_patience(UNTIL_ENDED);
+        threads.start("tray", move || _ = end.send_replace(None), work).map_err(Error::Tray)?;
+        let tray = Tray { looks, _threads: threads };
         match started.recv_timeout(UNTIL_STARTED) {
             Ok(Ok(())) | Err(RecvTimeoutError::Timeout) => Ok(tray),
             Ok(Err(error)) => Err(Error::Tray(error)),
@@ -61,23 +68,16 @@ impl Tray {
 
     /// Shows how keyrx is. It costs nothing if that is shown already.
     pub fn show(&mut self, look: &Look) {
-        if let Some(looks) = self.looks.as_ref().filter(|looks| *looks.borrow() != *look) {
-            looks.send_replace(look.clone());
-        }
-    }
-}
-
-impl Drop for Tray {
-    fn drop(&mut self) {
-        self.looks = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        self.looks.send_if_modified(|shown| {
+            let is_other = shown.as_ref() != Some(look);
+            *shown = Some(look.clone());
+            is_other
+        });
     }
 }
 
 /// Shows each look until there are no more.
-async fn serve(item: Item, mut looks: watch::Receiver<Look>, start: &SyncSender<io::Result<()>>) {
+async fn serve(item: Item, mut looks: watch::Receiver<Option<Look>>, start: &SyncSender<io::Result<()>>) {
     // Whoever has started this may have given up waiting.
     let begin = |result| drop(start.try_send(result));
     let spawn = item.assume_sni_available(true).spawn();
@@ -90,11 +90,11 @@ async fn serve(item: Item, mut looks: watch::Receiver<Look>, start: &SyncSender<
             }
             Err(error) => return begin(Err(io::Error::other(error))),
         },
-        () = closed(looks.clone()) => return,
+        () = ended(looks.clone()) => return,
     };
     begin(Ok(()));
     loop {
-        let look = looks.borrow_and_update().clone();
+        let Some(look) = looks.borrow_and_update().clone() else { break };
         let _ = timeout(UNTIL_ANSWERED, shown.update(|item: &mut Item| item.look = look)).await;
         if looks.changed().await.is_err() {
             break;
@@ -104,8 +104,8 @@ async fn serve(item: Item, mut looks: watch::Receiver<Look>, start: &SyncSender<
 }
 
 /// Waits until there are no more looks.
-async fn closed(mut looks: watch::Receiver<Look>) {
-    while looks.changed().await.is_ok() {}
+async fn ended(mut looks: watch::Receiver<Option<Look>>) {
+    let _ = looks.wait_for(Option::is_none).await;
 }
 
 /// What the bus sees.

@@ -12,9 +12,9 @@ use rustix::time::Timespec;
 
 use super::keyboard::EVIOCGRAB;
 use super::uinput::UI_DEV_DESTROY;
-use crate::Error;
 use crate::live::{Counted, Kind};
 use crate::lock::Guarded;
+use crate::{Error, Queue};
 
 /// Another thread's way to a running loop.
 #[derive(Clone, Debug)]
@@ -57,6 +57,11 @@ impl Waker {
     pub fn wake(&self) {
         // The one way to fail is a full counter, and then the loop is as good as woken.
         let _ = rustix::io::write(&**self.fd, &1_u64.to_ne_bytes());
+    }
+
+    /// What waits to be handed to the system, where there is a queue of it: here all is written at once.
+    pub fn output_queue(&self) -> Option<Queue> {
+        None
     }
 
     /// Makes the keyboards plain ones, whatever the loop is at: they are no longer grabbed, and what our keyboard

@@ -2,7 +2,7 @@
 
 use windows_sys::Win32::System::StationsAndDesktops::{
     CloseDesktop, DESKTOP_READOBJECTS, GetThreadDesktop, GetUserObjectInformationW, HDESK, OpenInputDesktop,
-    UOI_NAME,
+    SetThreadDesktop, UOI_NAME,
 };
 use windows_sys::Win32::System::Threading::GetCurrentThreadId;
 
@@ -12,6 +12,25 @@ pub fn is_in_front() -> bool {
     // SAFETY: no condition. The handle is the thread's own and is not to be closed.
     let ours = unsafe { GetThreadDesktop(GetCurrentThreadId()) };
     name(input.0) == name(ours)
+}
+
+/// The desktop of a thread, for other threads of the process: where a service has started it, Wine gives only the first
+/// thread the desktop that was asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Ours(usize);
+
+impl Ours {
+    /// That of this thread.
+    pub fn here() -> Ours {
+        // SAFETY: no condition. The handle is the thread's own and is not to be closed.
+        Ours(unsafe { GetThreadDesktop(GetCurrentThreadId()) } as usize)
+    }
+
+    /// Has this thread be on it, which must not have a window or a hook yet. Where it is there already nothing happens.
+    pub fn enter(self) {
+        // SAFETY: the handle is good as long as the process; one that is not fails.
+        unsafe { SetThreadDesktop(self.0 as HDESK) };
+    }
 }
 
 /// An open desktop.

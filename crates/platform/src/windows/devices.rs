@@ -7,6 +7,10 @@ use std::io;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::path::PathBuf;
 use std::ptr::{null, null_mut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::thread::{self, Thread};
 
 use keyrx_engine::DeviceInfo;
 use windows_sys::Win32::Devices::HumanInterfaceDevice::{HidD_GetProductString, HidD_GetSerialNumberString};
@@ -19,6 +23,8 @@ use windows_sys::Win32::UI::Input::{
 };
 
 use super::registry;
+use super::waker::Waker;
+use crate::threads::{Stop, Threads};
 use crate::{Device, Error, Kind, Options};
 
 /// A keyboard, and the number under which raw input tells of it.
@@ -51,6 +57,42 @@ pub fn listed() -> io::Result<Vec<Listed>> {
     entries.truncate(found as usize);
     let keyboards = entries.iter().filter(|entry| entry.dwType == RIM_TYPEKEYBOARD);
     Ok(keyboards.filter_map(|entry| keyboard(entry.hDevice)).collect())
+}
+
+/// A thread that lists the keyboards whenever it is asked to.
+#[derive(Debug)]
+pub struct Lister {
+    is_asked: Arc<AtomicBool>,
+    thread: Thread,
+    _threads: Threads,
+}
+
+impl Lister {
+    /// Tells each list, and then wakes whoever waits for `news`.
+    pub fn start(tell: Sender<Vec<Listed>>, news: Waker) -> io::Result<Lister> {
+        let is_asked = Arc::new(AtomicBool::new(false));
+        let asked = is_asked.clone();
+        let mut threads = Threads::default();
+        let work = move |stop: &Stop| {
+            while !stop.is_requested() {
+                if !asked.swap(false, Ordering::AcqRel) {
+                    thread::park();
+                } else if let Ok(listed) = listed() {
+                    // The loop is gone when keyrx ends.
+                    let _ = tell.send(listed);
+                    news.wake();
+                }
+            }
+        };
+        let thread = threads.start("keyboards", || {}, work)?;
+        Ok(Lister { is_asked, thread, _threads: threads })
+    }
+
+    /// Has them listed once more.
+    pub fn list(&self) {
+        self.is_asked.store(true, Ordering::Release);
+        self.thread.unpark();
+    }
 }
 
 fn keyboard(handle: HANDLE) -> Option<Listed> {

@@ -6,9 +6,7 @@
 use std::io;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::ptr::null_mut;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::Duration;
 
@@ -26,9 +24,11 @@ use windows_sys::Win32::UI::WindowsAndMessaging::{
     WINEVENT_OUTOFCONTEXT, WM_IME_CONTROL,
 };
 
+use super::desktop::Ours;
 use super::{pump, waker::Waker};
 use crate::Focus;
 use crate::live::{Kind, Live};
+use crate::threads::{Stop, Threads};
 
 /// How long after a key the input method may take to be another.
 const SETTLING: Duration = Duration::from_millis(50);
@@ -46,25 +46,25 @@ const GET_OPEN_STATUS: usize = 5;
 #[derive(Debug)]
 pub struct Follower {
     poke: Waker,
-    is_ending: Arc<AtomicBool>,
-    ended: Receiver<()>,
+    _threads: Threads,
 }
 
 impl Follower {
     /// Tells what stands in the focus, and again whenever it has changed; then wakes whoever waits for `news`.
     pub fn start(tell: Sender<Focus>, news: Waker) -> io::Result<Follower> {
         let poke = Waker::new().map_err(io::Error::other)?;
-        let is_ending = Arc::new(AtomicBool::new(false));
-        let (end, ended) = channel();
-        let (poked, must_end) = (poke.clone(), is_ending.clone());
-        let live = Live::new(Kind::Thread);
-        thread::Builder::new().name("focus".into()).spawn(move || {
-            follow(&tell, &news, &poked, &must_end);
-            drop((tell, news, poked, live)); // before anybody may count what is left
-            // Whoever waited may have given up.
-            let _ = end.send(());
-        })?;
-        Ok(Follower { poke, is_ending, ended })
+        let (poked, end) = (poke.clone(), poke.clone());
+        let mut threads = Threads::with_patience(UNTIL_ENDED);
+        let desktop = Ours::here();
+        threads.start(
+            "focus",
+            move || end.wake(),
+            move |stop| {
+                desktop.enter();
+                follow(&tell, &news, &poked, stop);
+            },
+        )?;
+        Ok(Follower { poke, _threads: threads })
     }
 
     /// A key was pressed.
@@ -73,20 +73,12 @@ impl Follower {
     }
 }
 
-impl Drop for Follower {
-    fn drop(&mut self) {
-        self.is_ending.store(true, Ordering::Release);
-        self.poke.wake();
-        let _ = self.ended.recv_timeout(UNTIL_ENDED);
-    }
-}
-
-fn follow(tell: &Sender<Focus>, news: &Waker, poke: &Waker, is_ending: &AtomicBool) {
+fn follow(tell: &Sender<Focus>, news: &Waker, poke: &Waker, stop: &Stop) {
     let _windows = Windows::follow();
     let mut focus = Focus::default();
     let mut process = 0;
     let mut is_known = false;
-    while !is_ending.load(Ordering::Acquire) {
+    while !stop.is_requested() {
         let now = look(&focus, &mut process);
         if !is_known || now != focus {
             is_known = true;
@@ -101,7 +93,7 @@ fn follow(tell: &Sender<Focus>, news: &Waker, poke: &Waker, is_ending: &AtomicBo
         let woken =
             unsafe { MsgWaitForMultipleObjectsEx(1, &handle, INFINITE, QS_ALLINPUT, MWMO_INPUTAVAILABLE) };
         pump(); // another window has come to the front: that is all a message can mean here
-        if woken == 0 && !is_ending.load(Ordering::Acquire) {
+        if woken == 0 && !stop.is_requested() {
             thread::sleep(SETTLING);
         }
     }

@@ -6,10 +6,13 @@
 use std::ffi::c_void;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use windows_sys::Win32::UI::WindowsAndMessaging::UnhookWindowsHookEx;
 
+use super::output::Shared;
 use super::send_input;
+use crate::Queue;
 
 /// What both sides see.
 #[derive(Debug, Default)]
@@ -17,6 +20,8 @@ pub struct Hatch {
     is_open: AtomicBool,
     /// The hook that is in; null if there is none.
     hook: AtomicPtr<c_void>,
+    /// What is known of the way of keys to the system.
+    output: OnceLock<Arc<Shared>>,
     /// For tests: the machine is to be taken for one that slept.
     pretends_sleep: AtomicBool,
 }
@@ -47,6 +52,16 @@ impl Hatch {
             unsafe { UnhookWindowsHookEx(hook) };
         }
         send_input::release_everything();
+    }
+
+    /// Keys go to the system by this ring from now on. There is one for a hatch.
+    pub fn set_output(&self, output: Arc<Shared>) {
+        let _ = self.output.set(output);
+    }
+
+    /// What waits in the ring, if there is one.
+    pub fn output_queue(&self) -> Option<Queue> {
+        self.output.get().map(|output| output.queue())
     }
 
     pub fn pretend_sleep(&self) {

@@ -13,31 +13,39 @@ mod correlator;
 mod desk;
 mod desktop;
 mod devices;
+pub mod dump;
+pub mod event_log;
 mod examination;
 mod figures;
 mod focus;
+pub mod folders;
 mod gate;
 mod hatch;
 mod hook;
 mod keyboards;
 mod keycodes;
 mod output;
+pub mod pipe;
 mod priority;
 mod probe;
 pub mod process;
 mod registry;
+pub mod scm;
+pub mod security;
 mod send_input;
+pub mod sessions;
 mod timer;
 mod tray;
 mod waker;
+pub mod wer;
 mod window;
 mod witness;
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::mem;
 use std::ptr::null_mut;
 use std::sync::mpsc::{Receiver, Sender as Tell, channel};
-use std::thread;
 
 use windows_sys::Win32::Foundation::WAIT_OBJECT_0;
 use windows_sys::Win32::System::Threading::INFINITE;
@@ -54,11 +62,10 @@ pub use probe::{Driver, Probe};
 pub use tray::Tray;
 pub use waker::Waker;
 
-use crate::live::{Kind, Live};
-use crate::{Error, Event, Focus, Handler, Options};
+use crate::{Aid, Error, Event, Focus, Handler, Options};
 use chaos::Chaos;
 use desk::Desk;
-use devices::Listed;
+use devices::{Listed, Lister};
 use focus::Follower;
 use hook::{Current, DesktopSwitches};
 use send_input::{Sender, Stamp};
@@ -86,7 +93,8 @@ fn run_with(handler: &mut dyn Handler, waker: &Waker, options: &Options, chaos: 
     let _current = Current::set(&desk);
     let mut this = Loop::new(&desk, news)?;
     pump(); // makes the queue of messages, without which the hook would be dead from the start
-    desk.found(devices::listed().map_err(doing("list the keyboards"))?);
+    this.listen_to_keyboards(chaos); // first: what comes after the list was made is told
+    desk.found(devices::listed().unwrap_or_default());
     desk.hook()?;
     desk.tell(Event::Ready);
     let result = loop {
@@ -108,33 +116,52 @@ struct Loop<'a, 'b> {
     timer: Timer,
     /// Set when one of our threads has something to tell.
     news: Waker,
+    /// Lists the keyboards, once that is needed.
+    lister: Option<Lister>,
     listed: (Tell<Vec<Listed>>, Receiver<Vec<Listed>>),
     focused: (Tell<Focus>, Receiver<Focus>),
     /// Follows the focus, if the handler needs that.
     follower: Option<Follower>,
-    _window: Window,
+    window: Window,
+    /// Whether raw input is refused.
+    is_deaf: bool,
     _switches: DesktopSwitches,
 }
 
 impl<'a, 'b> Loop<'a, 'b> {
     fn new(desk: &'a Desk<'b>, news: Waker) -> Result<Loop<'a, 'b>, Error> {
-        let mut window = Window::open().map_err(doing("make a window"))?;
-        window.listen_to_keyboards().map_err(doing("listen to raw input"))?;
+        let window = Window::open().map_err(doing("make a window"))?;
         window.listen_to_sessions();
         Ok(Loop {
             desk,
             timer: Timer::new().map_err(doing("make a timer"))?,
             news,
+            lister: None,
             listed: channel(),
             focused: channel(),
             follower: None,
-            _window: window,
+            window,
+            is_deaf: false,
             _switches: DesktopSwitches::follow(),
         })
     }
 
+    /// Has raw input tell of the keys of each keyboard, and of keyboards that come and go. Keys are mapped without.
+    fn listen_to_keyboards(&mut self, chaos: &Chaos) {
+        let heard = match chaos.refuses_raw_input() {
+            true => Err(io::Error::other("as was asked for")),
+            false => self.window.listen_to_keyboards(),
+        };
+        let was_deaf = mem::replace(&mut self.is_deaf, heard.is_err());
+        match heard.map_err(doing("listen to raw input")) {
+            Err(error) if !was_deaf => self.desk.tell(Event::Aid(Aid::RawInput, Some(&error))),
+            Ok(()) if was_deaf => self.desk.tell(Event::Aid(Aid::RawInput, None)),
+            _ => {}
+        }
+    }
+
     /// Does what there is to do, and sleeps until there is more.
-    fn turn(&mut self, waker: &Waker, chaos: &Chaos) -> Result<(), Error> {
+    fn turn(&mut self, waker: &Waker, faults: &Chaos) -> Result<(), Error> {
         pump(); // keys first, then what is due
         self.desk.follow_up()?;
         self.desk.fire_deadline();
@@ -146,7 +173,7 @@ impl<'a, 'b> Loop<'a, 'b> {
             return Ok(());
         }
         self.timer.set(self.desk.next_moment());
-        let chaos = chaos.unhook();
+        let chaos = faults.unhook();
         let handles = [waker.handle(), self.news.handle(), self.timer.handle(), chaos.unwrap_or_default()];
         let count = if chaos.is_some() { 4 } else { 3 };
         // SAFETY: as many handles as are said, each open as long as its owner, who outlives the call.
@@ -154,7 +181,13 @@ impl<'a, 'b> Loop<'a, 'b> {
             MsgWaitForMultipleObjectsEx(count, handles.as_ptr(), INFINITE, QS_ALLINPUT, MWMO_INPUTAVAILABLE)
         };
         match woken.wrapping_sub(WAIT_OBJECT_0) {
-            0 => self.desk.woken(),
+            0 => {
+                self.desk.woken();
+                if self.is_deaf {
+                    self.listen_to_keyboards(faults);
+                    self.list_keyboards();
+                }
+            }
             1 => self.take_news(),
             2 => self.timer.went_off(),
             3 if chaos.is_some() => self.desk.unhook(),
@@ -164,18 +197,14 @@ impl<'a, 'b> Loop<'a, 'b> {
     }
 
     /// Has the keyboards listed, by a thread that may take its time.
-    fn list_keyboards(&self) {
-        let (tell, news) = (self.listed.0.clone(), self.news.clone());
-        let live = Live::new(Kind::Thread);
-        // Without the thread the list stays as it is until a keyboard comes or goes again.
-        let _ = thread::Builder::new().name("keyboards".into()).spawn(move || {
-            let _live = live;
-            if let Ok(listed) = devices::listed() {
-                // The loop is gone when keyrx ends.
-                let _ = tell.send(listed);
-                news.wake();
-            }
-        });
+    fn list_keyboards(&mut self) {
+        if self.lister.is_none() {
+            // Without the thread the list stays as it is until a keyboard comes or goes again.
+            self.lister = Lister::start(self.listed.0.clone(), self.news.clone()).ok();
+        }
+        if let Some(lister) = &self.lister {
+            lister.list();
+        }
     }
 
     fn follow_focus(&mut self) {
@@ -221,12 +250,15 @@ fn doing(what: &str) -> impl FnOnce(io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::os::windows::io::OwnedHandle;
     use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::Arc;
 
     use keyrx_engine::{DeviceInfo, Effects};
 
     use super::*;
     use crate::live::tests::{alone, present};
+    use crate::live::{Counted, Kind};
     use crate::{Needs, Next};
 
     /// Looks what there is when all is running.
@@ -255,6 +287,57 @@ mod tests {
                 _ => Next::Wait(None),
             }
         }
+    }
+
+    /// What it is told of raw input and of keyboards; it stops at the end of the lack, which it brings about.
+    struct Blind {
+        give: Arc<Counted<OwnedHandle>>,
+        waker: Waker,
+        told: Vec<&'static str>,
+    }
+
+    impl Handler for Blind {
+        fn wants(&self, _: &DeviceInfo) -> bool {
+            true
+        }
+
+        fn needs(&self) -> Needs {
+            Needs { keyboards: true, focus: false }
+        }
+
+        fn handle(&mut self, event: Event<'_>, _: &mut dyn Effects) -> Next {
+            match event {
+                Event::Aid(Aid::RawInput, Some(_)) => self.told.push("refused"),
+                Event::Aid(Aid::RawInput, None) => {
+                    self.told.push("given");
+                    return Next::Stop;
+                }
+                Event::Ready => {
+                    self.told.push("ready");
+                    self.waker.wake();
+                }
+                // Once while it is refused still, and then no more.
+                Event::Woken(_) => {
+                    self.told.push("woken");
+                    self.waker.wake();
+                    if self.told.iter().filter(|told| **told == "woken").count() == 2 {
+                        waker::set(&self.give);
+                    }
+                }
+                _ => {}
+            }
+            Next::Wait(None)
+        }
+    }
+
+    #[test]
+    fn without_raw_input_it_runs_and_says_so_once_and_asks_again_when_it_is_woken() {
+        let _alone = alone();
+        let give = Arc::new(waker::event(std::ptr::null(), waker::Reset::ByHand).unwrap());
+        let waker = Waker::new().unwrap();
+        let mut blind = Blind { give: give.clone(), waker: waker.clone(), told: Vec::new() };
+        run_with(&mut blind, &waker, &Options::default(), &Chaos::without_raw_input(give)).unwrap();
+        assert_eq!(blind.told, ["refused", "ready", "woken", "woken", "given"]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use keyrx_engine::{Key, Modifiers, Motion, Time};
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use super::hatch::Hatch;
+use crate::Queue;
 
 /// Acts that the ring holds. The output thread keeps up with any keyboard; a program that sends keys in bulk may be
 /// faster for a while.
@@ -77,6 +78,8 @@ pub fn opens_menu(key: Key) -> bool {
 /// What both ends of the ring see.
 #[derive(Debug, Default)]
 pub struct Shared {
+    /// How many acts have been pushed, for who watches; the hook thread has the number itself.
+    pushed: AtomicU64,
     /// How many acts have been handed to the system, or dropped.
     sent: AtomicU64,
     /// Acts before this one are dropped.
@@ -94,11 +97,16 @@ pub struct Shared {
     pub sends_alt_gr: AtomicBool,
     /// Whether a canary has come through since this was asked last.
     pub is_delivered: AtomicBool,
-    /// Whether the output thread is to end when the ring is empty.
-    pub is_ending: AtomicBool,
 }
 
 impl Shared {
+    /// What waits to be sent, at about this moment.
+    pub fn queue(&self) -> Queue {
+        // What was sent just now may not be counted as pushed yet.
+        let depth = self.pushed.load(Ordering::Relaxed).saturating_sub(self.sent.load(Ordering::Relaxed));
+        Queue { depth, capacity: CAPACITY as u64 }
+    }
+
     /// Keys that are down because of us.
     pub fn held(&self) -> KeySet {
         let mut keys = KeySet::default();
@@ -123,6 +131,7 @@ fn take(set: &[AtomicU64; WORDS]) -> KeySet {
 pub fn ring(hatch: Arc<Hatch>) -> (Outlet, Inlet) {
     let (producer, consumer) = RingBuffer::new(CAPACITY);
     let shared = Arc::new(Shared::default());
+    hatch.set_output(shared.clone());
     let outlet = Outlet {
         ring: producer,
         shared: shared.clone(),
@@ -183,6 +192,7 @@ impl Outlet {
         }
         self.ring.push(act).map_err(|_| Stuck)?;
         self.pushed = self.pushed.wrapping_add(1);
+        self.shared.pushed.store(self.pushed, Ordering::Relaxed);
         if let Act::Key(key, motion) = act {
             self.down.set(key, motion != Motion::Release);
             if let Some(last) = self.last.get_mut(key.index()) {
@@ -382,6 +392,23 @@ mod tests {
         assert!(!shared.is_delivered.load(Ordering::Relaxed));
         assert_eq!(sent(&mut inlet, usize::MAX), [press(Key::A)]);
         assert!(shared.is_delivered.load(Ordering::Relaxed) && outlet.is_idle());
+    }
+
+    #[test]
+    fn whoever_has_the_hatch_sees_how_much_waits() {
+        let hatch = Arc::<Hatch>::default();
+        assert_eq!(hatch.output_queue(), None);
+        let (mut outlet, mut inlet) = ring(hatch.clone());
+        let depth = || hatch.output_queue().unwrap().depth;
+        assert_eq!(hatch.output_queue(), Some(Queue { depth: 0, capacity: CAPACITY as u64 }));
+        for _ in 0..CAPACITY {
+            outlet.push(Act::Mask, NOW).unwrap();
+        }
+        assert_eq!((outlet.push(Act::Mask, NOW), depth()), (Err(Stuck), CAPACITY as u64));
+        inlet.turn(&mut |acts| acts.len());
+        assert_eq!(depth(), (CAPACITY - BATCH) as u64);
+        sent(&mut inlet, usize::MAX);
+        assert_eq!(depth(), 0);
     }
 
     #[test]

@@ -10,8 +10,8 @@ use std::os::windows::io::OwnedHandle;
 use std::panic::catch_unwind;
 use std::ptr::{null, null_mut};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender as Tell, channel};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use keyrx_engine::{DeviceInfo, Key, Motion};
@@ -31,6 +31,7 @@ use super::waker::{self, Reset};
 use super::window::{self, Window};
 use super::{Waker, doing, keycodes, pump, run_with};
 use crate::live::Counted;
+use crate::threads::{Stop, Threads};
 use crate::{Error, Handler, Injected, Options, Seen};
 
 /// What stands beside the keys that are sent: the letters "test".
@@ -137,8 +138,7 @@ enum Said {
 /// A thread with a hook, and with a window for raw input if so wished.
 #[derive(Debug)]
 struct Watcher {
-    thread: Option<JoinHandle<()>>,
-    id: u32,
+    _threads: Threads,
     said: Receiver<Said>,
 }
 
@@ -146,38 +146,37 @@ impl Watcher {
     fn start(with_raw_input: bool) -> Result<Watcher, Error> {
         let (tell, said) = channel();
         let (start, started) = channel();
-        let body = move || {
+        let id = Arc::new(AtomicU32::new(0));
+        let own_id = id.clone();
+        let body = move |_: &Stop| {
             SAID.set(Some(tell.clone()));
             match watch(with_raw_input) {
                 Ok((hook, window)) => {
                     // SAFETY: no condition.
-                    let _ = start.send(Ok(unsafe { GetCurrentThreadId() }));
+                    own_id.store(unsafe { GetCurrentThreadId() }, Ordering::Release);
+                    let _ = start.send(Ok(()));
                     take_messages(&tell);
                     drop((hook, window));
                 }
                 Err(error) => drop(start.send(Err(error))),
             }
         };
-        let thread = thread::Builder::new().name("watcher".into()).spawn(body);
-        let thread = Some(thread.map_err(doing("start a thread"))?);
-        let id = started.recv().map_err(|_| Error::HandlerFailed)??;
-        Ok(Watcher { thread, id, said })
+        let wake = move || {
+            let id = id.load(Ordering::Acquire);
+            // SAFETY: no condition; the thread has a queue of messages, and ends no earlier than by this. There is none
+            // with the number 0.
+            unsafe { PostThreadMessageW(id, WM_QUIT, 0, 0) };
+        };
+        let mut threads = Threads::default();
+        threads.start("watcher", wake, body).map_err(doing("start a thread"))?;
+        started.recv().map_err(|_| Error::HandlerFailed)??;
+        Ok(Watcher { _threads: threads, said })
     }
 
     fn next(&self, limit: Duration) -> Option<Seen> {
         match self.said.recv_timeout(limit) {
             Ok(Said::Seen(seen)) => Some(seen),
             _ => None,
-        }
-    }
-}
-
-impl Drop for Watcher {
-    fn drop(&mut self) {
-        // SAFETY: no condition; the thread has a queue of messages, and ends no earlier than by this.
-        unsafe { PostThreadMessageW(self.id, WM_QUIT, 0, 0) };
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
         }
     }
 }

@@ -2,10 +2,9 @@
 
 use std::io;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use keyrx_engine::{Key, Motion};
 use windows_sys::Win32::UI::Input::KeyboardAndMouse::{
@@ -17,12 +16,13 @@ use windows_sys::Win32::UI::Input::KeyboardAndMouse::{
 use windows_sys::Win32::UI::WindowsAndMessaging::{XBUTTON1, XBUTTON2};
 
 use super::chaos::Chaos;
+use super::desktop::Ours;
 use super::keycodes;
 use super::output::{Act, BATCH, Inlet, Shared};
 use super::priority;
 use super::pump;
 use super::waker::Waker;
-use crate::live::{Kind, Live};
+use crate::threads::Threads;
 
 /// How long the end waits for keys to be released. Nothing that SendInput does takes longer, unless another program's
 /// hook hangs.
@@ -55,50 +55,49 @@ pub fn release_everything() {
 #[derive(Debug)]
 pub struct Sender {
     thread: thread::Thread,
-    shared: Arc<Shared>,
-    ended: Receiver<()>,
+    threads: Threads,
 }
 
 impl Sender {
     /// Starts the thread that sends what comes out of `inlet`; it sets `news` when a canary has come through.
     pub fn start(mut inlet: Inlet, stamp: Stamp, news: Waker, chaos: Chaos) -> io::Result<Sender> {
-        let (end, ended) = channel();
         let shared = inlet.shared().clone();
-        let ours = shared.clone();
         if let Ok(mut running) = RUNNING.try_lock() {
             *running = Some((shared.clone(), stamp));
         }
-        let live = Live::new(Kind::Thread);
-        let body = move || {
-            priority::raise_this_thread();
-            let mut send = |acts: &[Act]| {
-                chaos.stall();
-                let is_alt_gr = acts.contains(&Act::Key(Key::RAlt, Motion::Press))
-                    || acts.contains(&Act::Key(Key::RAlt, Motion::Release));
-                ours.sends_alt_gr.store(is_alt_gr, Ordering::Release);
-                let taken = send(acts, stamp);
-                ours.sends_alt_gr.store(false, Ordering::Release);
-                taken
-            };
-            loop {
-                if inlet.turn(&mut send) {
-                    if ours.is_delivered.load(Ordering::Acquire) {
-                        news.wake();
+        let mut threads = Threads::with_patience(UNTIL_RELEASED);
+        let desktop = Ours::here();
+        let thread = threads.start(
+            "output",
+            || {},
+            move |stop| {
+                desktop.enter();
+                priority::raise_this_thread();
+                let mut send = |acts: &[Act]| {
+                    chaos.stall();
+                    let is_alt_gr = acts.contains(&Act::Key(Key::RAlt, Motion::Press))
+                        || acts.contains(&Act::Key(Key::RAlt, Motion::Release));
+                    shared.sends_alt_gr.store(is_alt_gr, Ordering::Release);
+                    let taken = send(acts, stamp);
+                    shared.sends_alt_gr.store(false, Ordering::Release);
+                    taken
+                };
+                loop {
+                    if inlet.turn(&mut send) {
+                        if shared.is_delivered.load(Ordering::Acquire) {
+                            news.wake();
+                        }
+                        continue;
                     }
-                    continue;
+                    if stop.is_requested() {
+                        break;
+                    }
+                    thread::park();
                 }
-                if ours.is_ending.load(Ordering::Acquire) {
-                    break;
-                }
-                thread::park();
-            }
-            inlet.release_all(&mut send);
-            drop(live); // before anybody may count what is left
-            // Whoever waited may have given up.
-            let _ = end.send(());
-        };
-        let thread = thread::Builder::new().name("output".into()).spawn(body)?.thread().clone();
-        Ok(Sender { thread, shared, ended })
+                inlet.release_all(&mut send);
+            },
+        )?;
+        Ok(Sender { thread, threads })
     }
 
     /// The thread, to be woken.
@@ -110,16 +109,9 @@ impl Sender {
 /// Everything is sent and released. The hook must be gone by now: keys that are sent would wait for it.
 impl Drop for Sender {
     fn drop(&mut self) {
-        self.shared.is_ending.store(true, Ordering::Release);
-        self.thread.unpark();
-        let begin = Instant::now();
-        // A thread that hangs in another program's hook ends with the process.
-        while begin.elapsed() < UNTIL_RELEASED
-            && self.ended.recv_timeout(BETWEEN_PUMPS) == Err(RecvTimeoutError::Timeout)
-        {
-            // A key that was being sent when the hook went waits for an answer of the hook's thread all the same.
-            pump();
-        }
+        // A key that was being sent when the hook went waits for an answer of the hook's thread all the same. A thread
+        // that hangs in another program's hook ends with the process.
+        self.threads.stop_while(BETWEEN_PUMPS, pump);
     }
 }
 

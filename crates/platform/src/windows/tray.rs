@@ -6,16 +6,15 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::os::windows::io::AsRawHandle;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{null, null_mut};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::thread::{self, JoinHandle};
 
-use windows_sys::Win32::Foundation::{HWND, LPARAM, LRESULT, WAIT_OBJECT_0, WPARAM};
+use windows_sys::Win32::Foundation::{HWND, LPARAM, LRESULT, WPARAM};
 use windows_sys::Win32::Graphics::Gdi::{BI_RGB, BITMAPINFOHEADER};
-use windows_sys::Win32::System::Threading::WaitForSingleObject;
 use windows_sys::Win32::UI::Shell::{
     NIF_ICON, NIF_MESSAGE, NIF_SHOWTIP, NIF_TIP, NIM_ADD, NIM_DELETE, NIM_MODIFY, NIM_SETVERSION, NIN_SELECT,
     NOTIFYICON_VERSION_4, NOTIFYICONDATAW, NOTIFYICONDATAW_0, Shell_NotifyIconW,
@@ -32,6 +31,7 @@ use windows_sys::w;
 use super::window;
 use crate::Error;
 use crate::live::{Kind, Live};
+use crate::threads::{Stop, Threads};
 use crate::tray::{Choice, Look, State};
 
 /// Messages of our own: another look is there; this is the end; something was done to the icon.
@@ -46,9 +46,6 @@ const NIN_KEYSELECT: u32 = NIN_SELECT | 1;
 const RETRY_MS: u32 = 5000;
 const RETRY: usize = 1;
 
-/// How long the end waits for the thread, which may wait for a taskbar that hangs.
-const UNTIL_ENDED_MS: u32 = 1000;
-
 /// How many units of UTF-16 a tooltip may have.
 const TIP: usize = 127;
 
@@ -57,9 +54,10 @@ const TIP: usize = 127;
 pub struct Tray {
     looks: Sender<Look>,
     shown: Look,
-    /// Our window, which lives as long as the thread.
-    window: usize,
-    thread: Option<JoinHandle<()>>,
+    /// Our window, which lives as long as the thread; 0 before.
+    window: Arc<AtomicUsize>,
+    /// Its end may have to wait for a taskbar that hangs.
+    _threads: Threads,
 }
 
 impl Tray {
@@ -68,15 +66,20 @@ impl Tray {
     pub fn start(tell: impl Fn(Choice) + Send + 'static) -> Result<Tray, Error> {
         let (looks, looked) = channel();
         let (start, started) = sync_channel(1);
-        let live = [Live::new(Kind::Thread), Live::new(Kind::Tray)];
-        let body = move || {
-            let _live = live;
-            serve(Box::new(tell), looked, &start);
+        let window = Arc::new(AtomicUsize::new(0));
+        let (own, of_end) = (window.clone(), window.clone());
+        // What a panic has cost is not there a second time: then there is no icon any more.
+        let mut parts = Some((Box::new(tell), looked, start, Live::new(Kind::Tray)));
+        let work = move |_: &Stop| {
+            if let Some((tell, looked, start, _live)) = parts.take() {
+                serve(tell, looked, &start, &own);
+            }
         };
-        let thread = thread::Builder::new().name("tray".into()).spawn(body).map_err(Error::Tray)?;
-        let window = started.recv().unwrap_or_else(|_| Err(io::Error::other("its thread has ended")));
-        let window = window.map_err(Error::Tray)?;
-        Ok(Tray { looks, shown: Look::default(), window, thread: Some(thread) })
+        let mut threads = Threads::default();
+        threads.start("tray", move || post(&of_end, END), work).map_err(Error::Tray)?;
+        let begun = started.recv().unwrap_or_else(|_| Err(io::Error::other("its thread has ended")));
+        begun.map_err(Error::Tray)?;
+        Ok(Tray { looks, shown: Look::default(), window, _threads: threads })
     }
 
     /// Shows how keyrx is. It costs nothing if that is shown already.
@@ -87,23 +90,16 @@ impl Tray {
         self.shown = look.clone();
         // The thread may have ended by a panic, which has been told.
         let _ = self.looks.send(look.clone());
-        self.post(LOOK);
-    }
-
-    fn post(&self, message: u32) {
-        // SAFETY: no condition; a window that is gone fails.
-        unsafe { PostMessageW(self.window as HWND, message, 0, 0) };
+        post(&self.window, LOOK);
     }
 }
 
-impl Drop for Tray {
-    fn drop(&mut self) {
-        self.post(END);
-        let Some(thread) = self.thread.take() else { return };
-        // SAFETY: the handle is open as long as the thread is not joined.
-        if unsafe { WaitForSingleObject(thread.as_raw_handle(), UNTIL_ENDED_MS) } == WAIT_OBJECT_0 {
-            let _ = thread.join();
-        }
+/// Tells the window, if there is one.
+fn post(window: &AtomicUsize, message: u32) {
+    let window = window.load(Ordering::Acquire);
+    if window != 0 {
+        // SAFETY: no condition; a window that is gone fails.
+        unsafe { PostMessageW(window as HWND, message, 0, 0) };
     }
 }
 
@@ -112,7 +108,12 @@ thread_local! {
 }
 
 /// Works until the end has been asked for.
-fn serve(tell: Box<dyn Fn(Choice)>, looks: Receiver<Look>, start: &SyncSender<io::Result<usize>>) {
+fn serve(
+    tell: Box<dyn Fn(Choice)>,
+    looks: Receiver<Look>,
+    start: &SyncSender<io::Result<()>>,
+    own: &AtomicUsize,
+) {
     let begin = |result| drop(start.try_send(result));
     let window = match Hidden::open() {
         Ok(window) => window,
@@ -125,7 +126,8 @@ fn serve(tell: Box<dyn Fn(Choice)>, looks: Receiver<Look>, start: &SyncSender<io
     let desk = Rc::new(Desk { window: window.0, taskbar_created, tell, looks, look: RefCell::default() });
     DESK.set(Some(desk.clone()));
     desk.put_icon();
-    begin(Ok(window.0 as usize));
+    own.store(window.0 as usize, Ordering::Release);
+    begin(Ok(()));
     let mut message = MSG::default();
     // SAFETY: a message is written to where it is said; no window means all of this thread's. It fails for a bad
     // window only, and says 0 at the end.
@@ -379,10 +381,10 @@ mod tests {
         tray.show(&Look { state: State::Degraded, text: "keyrx: a && b \u{1F600}".repeat(30) });
         for number in 0..=5 {
             // SAFETY: no condition.
-            unsafe { SendMessageW(tray.window as HWND, WM_COMMAND, number, 0) };
+            unsafe { SendMessageW(tray.window.load(Ordering::Acquire) as HWND, WM_COMMAND, number, 0) };
         }
         // SAFETY: no condition.
-        unsafe { SendMessageW(tray.window as HWND, WM_CLOSE, 0, 0) };
+        unsafe { SendMessageW(tray.window.load(Ordering::Acquire) as HWND, WM_CLOSE, 0, 0) };
         let told = [&Choice::ALL[..], &[Choice::Exit]].concat();
         assert_eq!(chosen.try_iter().collect::<Vec<_>>(), told);
         assert_eq!(present(), here, "icons are let go when the taskbar has them");
@@ -405,7 +407,7 @@ mod tests {
         let tray = tray.unwrap();
         for number in [1, 3] {
             // SAFETY: no condition.
-            unsafe { SendMessageW(tray.window as HWND, WM_COMMAND, number, 0) };
+            unsafe { SendMessageW(tray.window.load(Ordering::Acquire) as HWND, WM_COMMAND, number, 0) };
         }
         assert_eq!(chosen.try_iter().collect::<Vec<_>>(), [Choice::Reload]);
     }
@@ -417,11 +419,18 @@ mod tests {
         // SAFETY: the name ends with a zero; no other condition.
         unsafe { PostMessageW(HWND_BROADCAST, RegisterWindowMessageW(w!("TaskbarCreated")), 0, 0) };
         // SAFETY: no condition.
-        unsafe { PostMessageW(tray.window as HWND, ICON, 0x0010_0010, WM_CONTEXTMENU as LPARAM) };
+        unsafe {
+            PostMessageW(
+                tray.window.load(Ordering::Acquire) as HWND,
+                ICON,
+                0x0010_0010,
+                WM_CONTEXTMENU as LPARAM,
+            )
+        };
         let begin = Instant::now();
         while count(Kind::Menu) == 0 {
             assert!(begin.elapsed() < Duration::from_secs(20), "no menu is opened");
-            thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(5));
         }
         drop(tray);
         assert_eq!(present(), []);

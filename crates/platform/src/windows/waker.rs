@@ -11,8 +11,8 @@ use windows_sys::Win32::Foundation::HANDLE;
 use windows_sys::Win32::System::Threading::{CreateEventW, SetEvent, WaitForSingleObject};
 
 use super::hatch::Hatch;
-use crate::Error;
 use crate::live::{Counted, Kind};
+use crate::{Error, Queue};
 
 /// Another thread's way to a running loop.
 #[derive(Clone, Debug)]
@@ -34,6 +34,11 @@ impl Waker {
     /// may give one event.
     pub fn wake(&self) {
         set(&self.event);
+    }
+
+    /// What waits to be handed to the system, once the loop runs.
+    pub fn output_queue(&self) -> Option<Queue> {
+        self.hatch.output_queue()
     }
 
     /// Makes the keyboards plain ones, whatever the loop is at, and lifts every key that we hold. When the loop is back

@@ -146,4 +146,39 @@ pub const CASES: &[Case] = &[
             scene.check(&keyboard, "+A 50 -A", "+B @50 -B");
         },
     },
+    Case {
+        name: "without a word of the system about files, keyboards and keymaps are found all the same, a little later",
+        clocks: Clocks::Virtual,
+        run: |scene| {
+            let keyboard = scene.plug("Keychron K2");
+            let limit = "/proc/sys/fs/inotify/max_user_instances";
+            let before = fs::read_to_string(limit).unwrap();
+            fs::write(limit, "0").unwrap();
+            scene.keyrx(KEYMAP);
+            scene.check(&keyboard, "+A 50 -A", "+B @50 -B");
+            let late = scene.plug("Late");
+            scene.wait_grabbed(&late);
+            scene.check(&late, "+A 50 -A", "+B @50 -B");
+            scene.reload(r#"map("A", "C");"#, "keymap loaded");
+            scene.check(&keyboard, "+A 50 -A", "+C @50 -C");
+            drop(late);
+            scene.wait_for("keyboard gone");
+            scene.watch(ms(2000));
+            let (_, health) = scene.request("GET", "/health", "");
+            for check in ["device_watch", "keymap_watch"] {
+                assert!(health.contains(&format!(r#""name":"{check}","status":"degraded""#)), "{health}");
+            }
+            let log = scene.log();
+            assert_eq!(log.matches("is found within a second, not at once").count(), 2, "{log}"); // and of the health
+            assert_eq!(log.matches("does not tell of changes of the keymap").count(), 1, "{log}");
+            fs::write(limit, before).unwrap();
+            scene.watch(ms(4000));
+            let (_, health) = scene.request("GET", "/health", "");
+            assert!(!health.contains("_watch"), "{health}");
+            scene.reload(KEYMAP, "keymap loaded");
+            let last = scene.plug("Last");
+            scene.wait_grabbed(&last);
+            scene.check(&last, "+A 50 -A", "+B @50 -B");
+        },
+    },
 ];

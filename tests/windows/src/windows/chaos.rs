@@ -34,6 +34,14 @@ impl Fault {
         fault
     }
 
+    /// Until its end, raw input is refused.
+    pub fn no_raw_input() -> Fault {
+        let event = create(w!("Local\\keyrx-chaos-no-raw-input"), true);
+        let fault = Fault { name: "no-raw-input", event, when_set: false };
+        fault.begin();
+        fault
+    }
+
     pub fn begin(&self) {
         self.set(self.when_set);
     }

@@ -9,6 +9,7 @@ mod process;
 mod receiver;
 mod record;
 mod scene;
+mod service;
 mod state;
 mod system;
 mod taskbar;

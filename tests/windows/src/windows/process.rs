@@ -70,6 +70,10 @@ impl Process {
         (self.child.wait().unwrap().code(), said)
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The next line that it has said, if there is one.
     pub fn line(&self) -> Option<String> {
         self.lines.try_recv().ok()

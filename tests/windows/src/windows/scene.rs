@@ -105,11 +105,26 @@ impl Scene {
     /// As `keyrx`, with faults on demand, and waits until it can be asked for them.
     pub fn keyrx_with_faults(&mut self, keymap: &str) {
         self.start(keymap, &["--chaos", "--port", "0"], &[("KEYRX_INJECTED", "map")]);
+        self.wait_until_served();
+    }
+
+    fn wait_until_served(&mut self) {
         self.wait(ms(10_000), "keyrx to serve and to be ready", |scene| {
             scene.listen();
             scene.log.contains("ready") && scene.place().is_some()
         });
         self.noted = self.log.len();
+    }
+
+    /// The number of keyrx's process.
+    pub fn keyrx_id(&self) -> u32 {
+        self.keyrx.as_ref().expect("keyrx has been started").id()
+    }
+
+    /// As `keyrx_with_faults`, with all the time it takes Wine to write a dump: it looks at each function of the program.
+    pub fn keyrx_with_dumps(&mut self, keymap: &str) {
+        self.start(keymap, &["--chaos", "--port", "0", "--dump-wait", "60"], &[("KEYRX_INJECTED", "map")]);
+        self.wait_until_served();
     }
 
     fn start(&mut self, keymap: &str, arguments: &[&str], variables: &[(&str, &str)]) {
@@ -152,6 +167,11 @@ impl Scene {
         let mut command = Command::new(&self.program);
         command.env("KEYRX_STATE_DIR", self.home.join("state"));
         command
+    }
+
+    /// The executable.
+    pub fn keyrx_exe(&self) -> &Path {
+        &self.program
     }
 
     /// The case's own directory.
@@ -199,7 +219,11 @@ impl Scene {
 
     /// Waits for the end of keyrx.
     pub fn ended(&mut self) -> ExitStatus {
-        self.wait(ms(8000), "keyrx to end", |scene| scene.status().is_some());
+        self.ended_within(ms(8000))
+    }
+
+    pub fn ended_within(&mut self, limit: Duration) -> ExitStatus {
+        self.wait(limit, "keyrx to end", |scene| scene.status().is_some());
         let status = self.status().unwrap();
         self.listen();
         self.keyrx = None;
@@ -228,6 +252,22 @@ impl Scene {
     }
 
     // Typing and watching.
+
+    /// Types A until the window gets B instead, which keyrx makes of it.
+    pub fn until_mapped(&mut self, limit: Duration) {
+        let maps = |scene: &mut Scene| {
+            scene.begin();
+            scene.type_keys("+A 2 -A");
+            let begin = now();
+            let mut keys = Vec::new();
+            while now() - begin < ms(100) && keys.len() < 2 {
+                scene.watch(ms(1));
+                keys = scene.seen_by(Source::Window).records.iter().map(Record::key).collect();
+            }
+            keys == [Key::B, Key::B]
+        };
+        self.wait(limit, "A to come out as B", maps);
+    }
 
     /// Sets the time to zero and forgets what was seen.
     pub fn begin(&mut self) {

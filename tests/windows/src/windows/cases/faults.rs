@@ -124,6 +124,18 @@ pub const CASES: &[Case] = &[
         },
     },
     Case {
+        name: "without raw input keys are mapped, and keyrx says what is missing until it has it",
+        run: |scene| {
+            let fault = Fault::no_raw_input();
+            start(scene, &fault);
+            scene.wait_for("no_device_ids");
+            scene.check("+A 50 -A", "+B @50 -B");
+            fault.end();
+            scene.wait_for("no longer so");
+            scene.check("+A 50 -A", "+B @50 -B");
+        },
+    },
+    Case {
         name: "at the end of the session keyrx agrees, releases what it holds, and ends",
         run: |scene| {
             scene.keyrx(KEYMAP);

@@ -2,14 +2,18 @@
 
 mod burst;
 mod commands;
+mod crashes;
+mod event_log;
 mod faults;
 mod guard;
 mod harness;
+mod installer;
 mod keys;
 mod modifiers;
 mod others;
 mod regressions;
 mod reload;
+mod service;
 mod tray;
 
 use std::any::Any;
@@ -44,7 +48,11 @@ fn all() -> impl Iterator<Item = &'static Case> {
         guard::CASES,
         regressions::CASES,
         commands::CASES,
+        event_log::CASES,
+        crashes::CASES,
         tray::CASES,
+        service::CASES,
+        installer::CASES,
     ];
     groups.into_iter().flatten()
 }

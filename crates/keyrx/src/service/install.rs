@@ -1,0 +1,407 @@
+//! `keyrx service install` and the like: what administrators do with the service.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use keyrx_platform::native::{event_log, process, scm, security, wer};
+use windows_service::service::{
+    Service, ServiceAccess, ServiceAction, ServiceActionType, ServiceConfig, ServiceErrorControl,
+    ServiceExitCode, ServiceFailureActions, ServiceFailureResetPeriod, ServiceInfo, ServiceSidType,
+    ServiceStartType, ServiceState, ServiceType,
+};
+use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
+
+use super::NAME;
+use super::steps::{self, Step};
+use crate::cli::Exit;
+use crate::event_log::{Entry, EventLog, SOURCE};
+use crate::paths::{self, Paths};
+
+const TITLE: &str = "keyrx keyboard remapper";
+const DESCRIPTION: &str =
+    "Keeps keyrx running for every user who is logged on. While it is stopped, keys are not mapped.";
+
+/// How long it has before the system goes down.
+const PRESHUTDOWN: Duration = Duration::from_secs(5);
+
+/// When the service manager starts one that has died again: at the first, the second, and every further time.
+const RESTARTS: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(30)];
+
+/// Without a death for so long, the next one is the first.
+const RESET: Duration = Duration::from_secs(600);
+
+/// What it needs of all that the system may do: to find out who is logged on, to run a program as that user, to see
+/// what a program is at that hangs.
+const PRIVILEGES: [&str; 6] = [
+    "SeTcbPrivilege",
+    "SeAssignPrimaryTokenPrivilege",
+    "SeIncreaseQuotaPrivilege",
+    "SeImpersonatePrivilege",
+    "SeChangeNotifyPrivilege",
+    "SeDebugPrivilege",
+];
+
+const UNTIL_STARTED: Duration = Duration::from_secs(20);
+const UNTIL_STOPPED: Duration = Duration::from_secs(10);
+const UNTIL_FORGOTTEN: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(100);
+
+const ERROR_ACCESS_DENIED: i32 = 5;
+const ERROR_SERVICE_ALREADY_RUNNING: i32 = 1056;
+const ERROR_SERVICE_DOES_NOT_EXIST: i32 = 1060;
+const ERROR_SERVICE_NOT_ACTIVE: i32 = 1062;
+const ERROR_SERVICE_MARKED_FOR_DELETE: i32 = 1072;
+
+/// What the service manager says, in our words.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    #[error("this needs an administrator: open the terminal with \"Run as administrator\" and say it again")]
+    NotElevated,
+    #[error("the service is not installed; `keyrx service install` installs it")]
+    NotInstalled,
+    #[error(
+        "the service is marked for deletion: close the windows that show services (Services, Task Manager), or restart \
+         the machine, and say it again"
+    )]
+    MarkedForDeletion,
+}
+
+impl Refused {
+    pub fn exit(&self) -> Exit {
+        match self {
+            Refused::NotElevated | Refused::MarkedForDeletion => Exit::NotPermitted,
+            Refused::NotInstalled => Exit::NotRunning,
+        }
+    }
+}
+
+/// What the service manager answers.
+fn refused(error: windows_service::Error) -> anyhow::Error {
+    let windows_service::Error::Winapi(error) = error else { return error.into() };
+    match error.raw_os_error() {
+        Some(ERROR_ACCESS_DENIED) => Refused::NotElevated.into(),
+        Some(ERROR_SERVICE_DOES_NOT_EXIST) => Refused::NotInstalled.into(),
+        Some(ERROR_SERVICE_MARKED_FOR_DELETE) => Refused::MarkedForDeletion.into(),
+        _ => error.into(),
+    }
+}
+
+fn is_error(error: &windows_service::Error, code: i32) -> bool {
+    matches!(error, windows_service::Error::Winapi(error) if error.raw_os_error() == Some(code))
+}
+
+fn manager(access: ServiceManagerAccess) -> Result<ServiceManager> {
+    ServiceManager::local_computer(None::<&str>, access).map_err(refused)
+}
+
+fn open(access: ServiceAccess) -> Result<Service> {
+    manager(ServiceManagerAccess::CONNECT)?.open_service(NAME, access).map_err(refused)
+}
+
+/// Only administrators may go on.
+fn need_rights() -> Result<()> {
+    if process::is_elevated() { Ok(()) } else { Err(Refused::NotElevated.into()) }
+}
+
+/// Installs the service, or brings the one that is there up to date. With `is_strict` nothing may be missing.
+pub fn install(is_strict: bool) -> Result<Exit> {
+    need_rights()?;
+    let program = std::env::current_exe().context("it is not known where keyrx is")?;
+    let manager = manager(ServiceManagerAccess::CONNECT | ServiceManagerAccess::CREATE_SERVICE)?;
+    let access = ServiceAccess::QUERY_CONFIG
+        | ServiceAccess::CHANGE_CONFIG
+        | ServiceAccess::START
+        | ServiceAccess::DELETE;
+    let before = match manager.open_service(NAME, access) {
+        Ok(service) => Some(service.query_config().map_err(refused)?),
+        Err(error) if is_error(&error, ERROR_SERVICE_DOES_NOT_EXIST) => None,
+        Err(error) => return Err(refused(error)),
+    };
+    let service = || manager.open_service(NAME, access).map_err(refused);
+    let paths = Paths::machine();
+    let crash_folder = paths.crashes();
+    let wanted = |name, make| Step { name, is_needed: false, make, undo: Box::new(|| Ok(())) };
+    let had_folder = paths.state_dir().exists();
+    let steps = vec![
+        Step {
+            name: "the directory of the service",
+            is_needed: true,
+            make: Box::new(|| {
+                paths::create(&crash_folder)?;
+                security::share(paths.state_dir())?;
+                Ok(security::hide(&crash_folder)?)
+            }),
+            undo: Box::new(
+                || if had_folder { Ok(()) } else { Ok(std::fs::remove_dir_all(paths.state_dir())?) },
+            ),
+        },
+        Step {
+            name: "the service",
+            is_needed: true,
+            make: Box::new(|| {
+                let info = info(&program);
+                match before {
+                    None => manager.create_service(&info, access).map(drop).map_err(refused),
+                    Some(_) => service()?.change_config(&info).map_err(refused),
+                }
+            }),
+            undo: Box::new(|| match &before {
+                None => service()?.delete().map_err(refused),
+                Some(before) => service()?.change_config(&as_it_was(before)).map_err(refused),
+            }),
+        },
+        Step {
+            name: "the source of events",
+            is_needed: true,
+            make: Box::new(|| Ok(event_log::register_source(SOURCE, &program)?)),
+            undo: Box::new(|| match before {
+                None => Ok(event_log::unregister_source(SOURCE)?),
+                Some(_) => Ok(()),
+            }),
+        },
+        wanted("the description", Box::new(|| service()?.set_description(DESCRIPTION).map_err(refused))),
+        wanted(
+            "the time before the system goes down",
+            Box::new(|| service()?.set_preshutdown_timeout(PRESHUTDOWN).map_err(refused)),
+        ),
+        wanted("the privileges", Box::new(|| Ok(scm::require_privileges(NAME, &PRIVILEGES)?))),
+        wanted(
+            "an identity of its own",
+            Box::new(|| {
+                service()?.set_config_service_sid_info(ServiceSidType::Unrestricted).map_err(refused)
+            }),
+        ),
+        wanted(
+            "restarts after a crash",
+            Box::new(|| service()?.update_failure_actions(failure_actions()).map_err(refused)),
+        ),
+        wanted(
+            "restarts after a failure",
+            Box::new(|| service()?.set_failure_actions_on_non_crash_failures(true).map_err(refused)),
+        ),
+        wanted("dumps of crashes", Box::new(|| Ok(wer::register(&file_name(&program), &crash_folder)?))),
+    ];
+    let warnings = steps::make(steps, is_strict)?;
+    for warning in warnings {
+        eprintln!("keyrx: this system refuses {warning}");
+    }
+    EventLog::open().report(Entry::Installed { version: env!("CARGO_PKG_VERSION").into() });
+    match before {
+        None => {
+            println!("the service is installed; it starts with the system, or now by `keyrx service start`")
+        }
+        Some(_) => println!("the service was there, and is up to date"),
+    }
+    Ok(Exit::Ok)
+}
+
+fn info(program: &Path) -> ServiceInfo {
+    ServiceInfo {
+        name: NAME.into(),
+        display_name: TITLE.into(),
+        service_type: ServiceType::OWN_PROCESS,
+        start_type: ServiceStartType::AutoStart,
+        error_control: ServiceErrorControl::Normal,
+        executable_path: program.to_owned(),
+        launch_arguments: ["service", "run"].map(Into::into).to_vec(),
+        dependencies: Vec::new(),
+        account_name: None,
+        account_password: None,
+    }
+}
+
+/// What was there before: the manager gives program and arguments as one line, which is set again as it is.
+fn as_it_was(config: &ServiceConfig) -> ServiceInfo {
+    let line = config.executable_path.to_string_lossy().into_owned();
+    let program = line.trim_start_matches('"').split('"').next().unwrap_or_default();
+    ServiceInfo {
+        display_name: config.display_name.clone(),
+        start_type: config.start_type,
+        ..info(Path::new(program))
+    }
+}
+
+fn file_name(program: &Path) -> String {
+    program.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn failure_actions() -> ServiceFailureActions {
+    let restart = |delay| ServiceAction { action_type: ServiceActionType::Restart, delay };
+    ServiceFailureActions {
+        reset_period: ServiceFailureResetPeriod::After(RESET),
+        reboot_msg: None,
+        command: None,
+        actions: Some(RESTARTS.map(restart).to_vec()),
+    }
+}
+
+/// Stops the service and has the system forget it. `is_purge`: with everything that it has kept.
+pub fn uninstall(is_purge: bool) -> Result<Exit> {
+    need_rights()?;
+    let access = ServiceAccess::QUERY_STATUS | ServiceAccess::STOP | ServiceAccess::DELETE;
+    match open(access) {
+        Ok(service) => {
+            halt(&service)?;
+            match service.delete() {
+                Ok(()) => {}
+                Err(error) if is_error(&error, ERROR_SERVICE_MARKED_FOR_DELETE) => {}
+                Err(error) => return Err(refused(error)),
+            }
+            drop(service);
+            EventLog::open().report(Entry::Uninstalled);
+            println!("the service is uninstalled");
+            if !within(
+                UNTIL_FORGOTTEN,
+                || matches!(open(ServiceAccess::QUERY_STATUS), Err(error) if is_unknown(&error)),
+            ) {
+                println!(
+                    "the system forgets it when the windows that show services are closed, or at the next start"
+                );
+            }
+        }
+        Err(error) if is_unknown(&error) => println!("the service is not installed"),
+        Err(error) => return Err(error),
+    }
+    let program = std::env::current_exe().context("it is not known where keyrx is")?;
+    event_log::unregister_source(SOURCE).context("the source of events cannot be removed")?;
+    wer::unregister(&file_name(&program)).context("the entry for dumps cannot be removed")?;
+    if is_purge {
+        let place = Paths::machine().state_dir().to_owned();
+        if place.exists() {
+            std::fs::remove_dir_all(&place)
+                .with_context(|| format!("{} cannot be removed", place.display()))?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn is_unknown(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(Refused::NotInstalled))
+}
+
+pub fn start() -> Result<Exit> {
+    let service = open(ServiceAccess::QUERY_STATUS | ServiceAccess::START)?;
+    match service.start(&[] as &[&OsStr]) {
+        Ok(()) => {}
+        Err(error) if is_error(&error, ERROR_SERVICE_ALREADY_RUNNING) => {
+            println!("the service is running already");
+            return Ok(Exit::Ok);
+        }
+        Err(error) => return Err(refused(error)),
+    }
+    let state = || service.query_status().map(|status| status.current_state);
+    let over = || !matches!(state(), Ok(ServiceState::StartPending));
+    if !within(UNTIL_STARTED, over) {
+        bail!("the service has not started within {} s", UNTIL_STARTED.as_secs());
+    }
+    match state().map_err(refused)? {
+        ServiceState::Running => println!("the service runs"),
+        _ => bail!("the service has ended at its start; {} says why", log().display()),
+    }
+    Ok(Exit::Ok)
+}
+
+pub fn stop() -> Result<Exit> {
+    let was_running = halt(&open(ServiceAccess::QUERY_STATUS | ServiceAccess::STOP)?)?;
+    println!("{}", if was_running { "the service has stopped" } else { "the service is not running" });
+    Ok(Exit::Ok)
+}
+
+pub fn restart() -> Result<Exit> {
+    halt(&open(ServiceAccess::QUERY_STATUS | ServiceAccess::STOP)?)?;
+    start()
+}
+
+/// Stops it, and waits for that. Whether there was something to stop.
+fn halt(service: &Service) -> Result<bool> {
+    match service.stop() {
+        Ok(_) => {}
+        Err(error) if is_error(&error, ERROR_SERVICE_NOT_ACTIVE) => return Ok(false),
+        // It may be stopping already.
+        Err(error)
+            if service.query_status().is_ok_and(|it| it.current_state == ServiceState::StopPending) =>
+        {
+            drop(error);
+        }
+        Err(error) => return Err(refused(error)),
+    }
+    let has_stopped =
+        || matches!(service.query_status(), Ok(it) if it.current_state == ServiceState::Stopped);
+    if !within(UNTIL_STOPPED, has_stopped) {
+        bail!("the service has not stopped within {} s", UNTIL_STOPPED.as_secs());
+    }
+    Ok(true)
+}
+
+/// Whether it comes true in time.
+fn within(limit: Duration, mut is_so: impl FnMut() -> bool) -> bool {
+    let begin = Instant::now();
+    loop {
+        if is_so() {
+            return true;
+        }
+        if begin.elapsed() >= limit {
+            return false;
+        }
+        thread::sleep(LOOK);
+    }
+}
+
+fn log() -> PathBuf {
+    Paths::machine().state_dir().join("service.log")
+}
+
+/// Says how the service is; ends with 4 unless it runs.
+pub fn status(is_json: bool) -> Result<Exit> {
+    let service = match open(ServiceAccess::QUERY_STATUS | ServiceAccess::QUERY_CONFIG) {
+        Ok(service) => service,
+        Err(error) if is_unknown(&error) => {
+            match is_json {
+                true => println!("{}", serde_json::json!({ "installed": false })),
+                false => println!("{error}"),
+            }
+            return Ok(Exit::NotRunning);
+        }
+        Err(error) => return Err(error),
+    };
+    let status = service.query_status().map_err(refused)?;
+    let config = service.query_config().map_err(refused)?;
+    let state = match status.current_state {
+        ServiceState::Running => "running",
+        ServiceState::Stopped => "stopped",
+        ServiceState::StartPending => "starting",
+        ServiceState::StopPending => "stopping",
+        _ => "paused",
+    };
+    let exit_code = match status.exit_code {
+        ServiceExitCode::Win32(code) | ServiceExitCode::ServiceSpecific(code) => code,
+    };
+    let start_type = match config.start_type {
+        ServiceStartType::AutoStart => "auto",
+        ServiceStartType::OnDemand => "manual",
+        ServiceStartType::Disabled => "disabled",
+        _ => "boot",
+    };
+    let command = config.executable_path.to_string_lossy().into_owned();
+    if is_json {
+        let all = serde_json::json!({
+            "installed": true,
+            "state": state,
+            "pid": status.process_id,
+            "start_type": start_type,
+            "exit_code": exit_code,
+            "command": command,
+        });
+        println!("{all}");
+    } else {
+        let process = status.process_id.map(|pid| format!(" (process {pid})")).unwrap_or_default();
+        println!("the service is {state}{process}; start: {start_type}; {command}");
+        if exit_code != 0 {
+            println!("it ended with the error {exit_code} of Windows; {} says more", log().display());
+        }
+    }
+    Ok(if status.current_state == ServiceState::Running { Exit::Ok } else { Exit::NotRunning })
+}
