@@ -222,6 +222,7 @@ mod tests {
     use std::thread;
 
     use axum::http::StatusCode;
+    use keyrx_platform::threads::Threads;
     use keyrx_platform::{native, simulated};
     use tungstenite::client::IntoClientRequest;
     use tungstenite::{Message, WebSocket};
@@ -233,10 +234,10 @@ mod tests {
     use crate::logging::LogSwitch;
     use crate::metrics::Metrics;
     use crate::paths::{Directories, Paths};
+    use crate::phase::Reason;
     use crate::profiles::Profiles;
     use crate::tap;
     use crate::testing::directory;
-    use crate::threads::Threads;
 
     /// The web server on real sockets, with no other part of keyrx beside it.
     struct Serving {
@@ -273,12 +274,10 @@ mod tests {
                 view: Guarded::new(view, |_| {}),
             });
             let web = Web::new(daemon.clone(), channel().0, sync_channel(1).0, tap::live().1, 0, None);
-            let (phase, phase_of_web) = watch::channel(Phase::Serving);
-            let end = move || {
-                phase.send_replace(Phase::Ended);
-            };
+            let ending = daemon.metrics.clone();
+            let end = move || _ = ending.phases().end(Reason::Command);
             let mut threads = Threads::default();
-            threads.start("web", end, move |_| web.run(phase_of_web.clone())).unwrap();
+            threads.start("web", end, move |_| web.run()).unwrap();
             let begin = Instant::now();
             let port = loop {
                 match daemon.view().web {
