@@ -26,7 +26,7 @@ const RECIPE: u32 = 1;
 
 const MAKING_LIMIT_S: u32 = 180;
 const START_LIMIT_S: u32 = 60;
-const CASES_LIMIT_S: u32 = 600;
+const CASES_LIMIT_S: u32 = 900;
 
 /// How long the server lives on when nothing runs any more: so it ends by itself when we are killed.
 const LINGER_S: u32 = 60;

@@ -37,6 +37,7 @@ pub enum Event {
     /// The child has something new to try.
     Forgiven,
     /// The dump of the child that hangs is there, or cannot be had.
+    #[cfg_attr(not(any(windows, test)), expect(dead_code, reason = "elsewhere the system makes dumps"))]
     Dumped,
     Exited(How),
     StopRequested,

@@ -9,7 +9,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
@@ -67,6 +67,8 @@ impl Threads {
         wake: impl Fn() + Send + 'static,
         work: impl FnMut(&Stop) + Send + 'static,
     ) -> io::Result<Thread> {
+        // Whoever starts threads all its life does not keep those that have ended.
+        self.threads.retain(|thread| !matches!(thread.ended.try_recv(), Err(TryRecvError::Disconnected)));
         let stop = Stop::default();
         let (ending, ended) = channel();
         let asked = stop.clone();
@@ -173,6 +175,21 @@ mod tests {
         assert!(threads.stop().is_empty());
         assert_eq!(present(), [], "what it had is gone");
         assert_eq!(is_done.try_recv().unwrap().as_deref(), Some("waits"));
+    }
+
+    #[test]
+    fn threads_that_have_ended_are_not_kept() {
+        let mut threads = Threads::default();
+        for _ in 0..100 {
+            threads.start("short", || {}, |_| {}).unwrap().unpark();
+            thread::sleep(Duration::from_millis(1));
+        }
+        let begin = Instant::now();
+        while threads.threads.len() > 1 && begin.elapsed() < Duration::from_secs(60) {
+            threads.start("short", || {}, |_| {}).unwrap();
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(threads.threads.len(), 1);
     }
 
     #[test]

@@ -405,3 +405,43 @@ pub fn status(is_json: bool) -> Result<Exit> {
     }
     Ok(if status.current_state == ServiceState::Running { Exit::Ok } else { Exit::NotRunning })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn what_the_manager_refuses_is_told_with_what_to_do_and_a_code_of_its_own() {
+        let check = |code, exit, part: &str| {
+            let error = refused(windows_service::Error::Winapi(io::Error::from_raw_os_error(code)));
+            let refused = error.downcast_ref::<Refused>().unwrap_or_else(|| panic!("{code}: {error}"));
+            assert_eq!(refused.exit(), exit);
+            assert!(refused.to_string().contains(part), "{refused}");
+        };
+        check(ERROR_ACCESS_DENIED, Exit::NotPermitted, "Run as administrator");
+        check(ERROR_SERVICE_DOES_NOT_EXIST, Exit::NotRunning, "keyrx service install");
+        check(ERROR_SERVICE_MARKED_FOR_DELETE, Exit::NotPermitted, "restart the machine");
+        let other = refused(windows_service::Error::Winapi(io::Error::from_raw_os_error(1053)));
+        assert!(!other.is::<Refused>());
+    }
+
+    #[test]
+    fn what_was_installed_before_is_set_again_as_it_was() {
+        let config = ServiceConfig {
+            service_type: ServiceType::OWN_PROCESS,
+            start_type: ServiceStartType::OnDemand,
+            error_control: ServiceErrorControl::Normal,
+            executable_path: r#""C:\Program Files\keyrx\keyrx.exe" service run"#.into(),
+            load_order_group: None,
+            tag_id: 0,
+            dependencies: Vec::new(),
+            account_name: None,
+            display_name: "a name".into(),
+        };
+        let info = as_it_was(&config);
+        assert_eq!(info.executable_path, Path::new(r"C:\Program Files\keyrx\keyrx.exe"));
+        assert_eq!((info.start_type, info.display_name), (ServiceStartType::OnDemand, "a name".into()));
+    }
+}

@@ -57,6 +57,10 @@ impl Wire {
         command.env(WATCHDOG, HEARTBEAT.as_micros().to_string()).env_remove(WATCHDOG_PID);
     }
 
+    /// Whoever knows the socket is heard: it lies where only this user finds it.
+    #[expect(clippy::unused_self, reason = "Windows has to be told")]
+    pub fn started(&self, _: &Child) {}
+
     // A command that has ended meanwhile cannot be told, and need not.
 
     pub fn ask_to_stop(&self, child: &Child) {

@@ -204,6 +204,7 @@ impl Shell {
 
     fn start(&mut self, mode: Mode) -> io::Result<()> {
         let mut child = self.command.env(MODE, mode.text(boot::age())).spawn()?;
+        self.wire.started(&child);
         let awaited = Awaited::of(&child).inspect_err(|_| {
             let _ = child.kill();
             let _ = child.wait();

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::Sender;
 
 use keyrx_platform::lock::Guarded;
@@ -26,6 +27,8 @@ pub struct Wire {
     name: String,
     /// Who is connected. All that matters is whether it is the command.
     connected: Arc<Guarded<Vec<Admitted>>>,
+    /// The process of the command; 0: there has been none.
+    command: Arc<AtomicU32>,
     /// Where dumps go.
     crashes: PathBuf,
 }
@@ -35,12 +38,14 @@ impl Wire {
     pub fn open(threads: &mut Threads, causes: Sender<Cause>, paths: &Paths) -> io::Result<Wire> {
         let connected = Arc::new(Guarded::<Vec<Admitted>>::default());
         let ours = connected.clone();
+        let command = Arc::new(AtomicU32::new(0));
+        let known = command.clone();
         let hear = move |heard| match heard {
             Heard::Connected(admitted) => ours.with(|all| all.push(admitted)),
             Heard::Gone(pid) => ours.with(|all| all.retain(|it| it.process.pid != pid)),
-            // Nobody but the command knows the name of the pipe.
-            Heard::Said(_, message) => {
-                if let Some(event) = event(&message) {
+            // Another keyrx may have found the pipe.
+            Heard::Said(pid, message) => {
+                if let Some(event) = event(&message).filter(|_| known.load(Ordering::Relaxed) == pid) {
                     // The shell is gone when we end.
                     let _ = causes.send(Cause::Said(event));
                 }
@@ -51,7 +56,7 @@ impl Wire {
         };
         let name = format!("keyrx-supervise-{}", std::process::id());
         let server = Server::open(threads, name, hear)?;
-        Ok(Wire { name: server.name, connected, crashes: paths.crashes() })
+        Ok(Wire { name: server.name, connected, command, crashes: paths.crashes() })
     }
 
     /// To be called when the command has ended.
@@ -63,6 +68,11 @@ impl Wire {
     pub fn tie(&self, command: &mut Command) {
         command.env(SOCKET, &self.name).env(SUPERVISOR_PID, std::process::id().to_string());
         command.env(WATCHDOG, HEARTBEAT.as_micros().to_string()).env_remove(WATCHDOG_PID);
+    }
+
+    /// This is the command from now on.
+    pub fn started(&self, child: &Child) {
+        self.command.store(child.id(), Ordering::Relaxed);
     }
 
     pub fn ask_to_stop(&self, child: &Child) {

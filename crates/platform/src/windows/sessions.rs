@@ -14,6 +14,10 @@ use windows_sys::Win32::Security::{
     TOKEN_ADJUST_SESSIONID, TOKEN_ASSIGN_PRIMARY, TOKEN_DUPLICATE, TOKEN_QUERY, TokenPrimary, TokenUIAccess,
 };
 use windows_sys::Win32::System::Environment::{CreateEnvironmentBlock, DestroyEnvironmentBlock};
+use windows_sys::Win32::System::JobObjects::{
+    AssignProcessToJobObject, CreateJobObjectW, JOB_OBJECT_LIMIT_PROCESS_MEMORY,
+    JOBOBJECT_EXTENDED_LIMIT_INFORMATION, JobObjectExtendedLimitInformation, SetInformationJobObject,
+};
 use windows_sys::Win32::System::RemoteDesktop::{
     WTS_SESSION_INFOW, WTSActive, WTSConnected, WTSDisconnected, WTSEnumerateSessionsW, WTSFreeMemory,
     WTSGetActiveConsoleSessionId, WTSQueryUserToken,
@@ -24,6 +28,9 @@ use windows_sys::Win32::System::Threading::{
 };
 
 use super::process::Process;
+
+/// keyrx needs a tenth of it.
+const MOST_MEMORY: usize = 256 << 20;
 
 /// No session.
 const NONE: u32 = u32::MAX;
@@ -134,7 +141,43 @@ pub fn launch(
     drop(unsafe { OwnedHandle::from_raw_handle(made.hThread) });
     // SAFETY: as above.
     let process = unsafe { OwnedHandle::from_raw_handle(made.hProcess) };
+    if let Err(error) = bound(&process) {
+        warnings.push(Lacking {
+            missing: format!("a job object ({error})"),
+            consequence: "nothing bounds its memory",
+        });
+    }
     Ok(Launched { process: process.into(), warnings })
+}
+
+/// Puts a process into a job that bounds its memory, so that a mistake of ours costs one process and not the machine. The
+/// job is there as long as the process, which outlives whoever has started it.
+fn bound(process: &OwnedHandle) -> io::Result<()> {
+    // SAFETY: no attributes, no name.
+    let job = unsafe { CreateJobObjectW(null(), null()) };
+    if job.is_null() {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the handle is new, and nobody else's.
+    let job = unsafe { OwnedHandle::from_raw_handle(job) };
+    let mut limits = JOBOBJECT_EXTENDED_LIMIT_INFORMATION::default();
+    limits.BasicLimitInformation.LimitFlags = JOB_OBJECT_LIMIT_PROCESS_MEMORY;
+    limits.ProcessMemoryLimit = MOST_MEMORY;
+    // SAFETY: the job is open; the structure is the one of this class.
+    let done = unsafe {
+        SetInformationJobObject(
+            job.as_raw_handle(),
+            JobObjectExtendedLimitInformation,
+            (&raw const limits).cast(),
+            size_of_val(&limits) as u32,
+        )
+    };
+    if done == 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: both are open.
+    let done = unsafe { AssignProcessToJobObject(job.as_raw_handle(), process.as_raw_handle()) };
+    if done == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 fn is(error: &io::Error, code: u32) -> bool {

@@ -181,6 +181,23 @@ pub const CASES: &[Case] = &[
         },
     },
     Case {
+        name: "service: without a service keyrx maps for half a minute, and then ends in order",
+        run: |scene| {
+            let mut service = Service::new(scene);
+            service.start_in_console();
+            service.until_mapped(scene);
+            let keyrx = service.keyrx();
+            service.kill_console();
+            let begin = now();
+            scene.watch(ms(25_000));
+            scene.check("+A 50 -A", "+B @50 -B");
+            scene.wait(ms(20_000), "keyrx to end", |_| keyrx.exit_code().is_some());
+            assert!(now() - begin >= ms(29_000));
+            assert_eq!(keyrx.exit_code(), Some(0));
+            scene.check_native("+A 50 -A");
+        },
+    },
+    Case {
         name: "service: both killed, the keyboard is plain, and mapped again with the service",
         run: |scene| {
             let mut service = Service::new(scene);
