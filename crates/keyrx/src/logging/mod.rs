@@ -129,6 +129,14 @@ impl Logging {
 pub struct LogSwitch(Arc<Logger>);
 
 impl LogSwitch {
+    /// Of a log that nobody writes into.
+    #[cfg(test)]
+    pub fn of_nobody(metrics: Arc<Metrics>) -> LogSwitch {
+        let ring = Guarded::new(Ring::default(), Ring::repair);
+        let level = AtomicU8::new(LogLevel::Error as u8);
+        LogSwitch(Arc::new(Logger { level, ring, wake: sync_channel(1).0, metrics }))
+    }
+
     /// How many lines wait to be written.
     pub fn queue(&self) -> Queue {
         let depth = self.0.ring.with(|ring| ring.next.saturating_sub(ring.written));

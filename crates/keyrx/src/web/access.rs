@@ -52,6 +52,10 @@ struct Pass {
     until: Instant,
 }
 
+/// Until when who was let in may stay: by the token, for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stay(pub Option<Instant>);
+
 /// Why a request is turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denied {
@@ -121,26 +125,29 @@ impl Access {
         Ok(())
     }
 
-    /// Whether a request has the token, or is of a session.
-    pub fn is_known(&self, headers: &HeaderMap, now: Instant) -> Result<(), Denied> {
-        let is_known = match headers.get(AUTHORIZATION) {
+    /// Lets in a request that has the token, or is of a session.
+    pub fn admit(&self, headers: &HeaderMap, now: Instant) -> Result<Stay, Denied> {
+        let stay = match headers.get(AUTHORIZATION) {
             Some(said) => {
                 let said = said.to_str().ok().and_then(|said| said.strip_prefix("Bearer "));
-                said.is_some_and(|said| self.is_token(said) || self.is_session(said, now))
+                said.and_then(
+                    |said| if self.is_token(said) { Some(Stay(None)) } else { self.session(said, now) },
+                )
             }
-            None => offered_session(headers).is_some_and(|said| self.is_session(said, now)),
+            None => offered_session(headers).and_then(|said| self.session(said, now)),
         };
-        if is_known { Ok(()) } else { Err(Denied::Token) }
+        stay.ok_or(Denied::Token)
     }
 
     fn is_token(&self, said: &str) -> bool {
         self.token().is_some_and(|token| is_same(said, token))
     }
 
-    fn is_session(&self, said: &str, now: Instant) -> bool {
+    fn session(&self, said: &str, now: Instant) -> Option<Stay> {
         self.passes.with(|passes| {
             passes.sessions.retain(|pass| pass.until > now);
-            passes.sessions.iter().any(|pass| is_same(said, &pass.secret))
+            let session = passes.sessions.iter().find(|pass| is_same(said, &pass.secret))?;
+            Some(Stay(Some(session.until)))
         })
     }
 
@@ -296,14 +303,15 @@ mod tests {
         let path = directory("access-token").join("token");
         let access = Access::new(path.clone());
         let token = access.token().unwrap().to_owned();
-        let known = |value: &str| access.is_known(&headers(&[("authorization", value)]), Instant::now());
+        let known =
+            |value: &str| access.admit(&headers(&[("authorization", value)]), Instant::now()).map(|_| ());
         assert_eq!(known(&format!("Bearer {token}")), Ok(()));
         let mut other = token.clone();
         other.replace_range(..1, if token.starts_with('0') { "1" } else { "0" });
         for wrong in [&token, &format!("Bearer {other}"), &format!("Bearer {token}0"), "Bearer ", ""] {
             assert_eq!(known(wrong), Err(Denied::Token), "{wrong}");
         }
-        assert_eq!(access.is_known(&HeaderMap::new(), Instant::now()), Err(Denied::Token));
+        assert_eq!(access.admit(&HeaderMap::new(), Instant::now()), Err(Denied::Token));
         assert_eq!(read_token(&path), Some(token.clone()));
         drop(access);
         assert_eq!(Access::new(path.clone()).token(), Some(token.as_str()), "a restart keeps it");
@@ -335,7 +343,7 @@ mod tests {
         let code = access.code(now).unwrap();
         assert_eq!(access.begin_session(&code, later(CODE)), None, "too late");
         let bearer = format!("Bearer {session}");
-        let known = |name, value: &str, now| access.is_known(&headers(&[(name, value)]), now);
+        let known = |name, value: &str, now| access.admit(&headers(&[(name, value)]), now).map(|_| ());
         for (name, value) in [("authorization", &bearer), ("sec-websocket-protocol", &offer(&session))] {
             assert_eq!(known(name, value, now), Ok(()), "{name}");
             let almost = later(SESSION.checked_sub(Duration::from_millis(1)).unwrap());
@@ -357,7 +365,7 @@ mod tests {
         let session = access.begin_session(&access.code(now).unwrap(), now).unwrap();
         let token = access.token().unwrap();
         let other = session.chars().rev().collect::<String>();
-        let check = |pairs: &[_]| access.is_known(&headers(pairs), now);
+        let check = |pairs: &[_]| access.admit(&headers(pairs), now).map(|_| ());
         let cookie = format!("keyrx={session}");
         let offered = offer(&session);
         let wrong: [&[(&'static str, &str)]; 8] = [
@@ -379,7 +387,9 @@ mod tests {
         assert_eq!(check(&[("sec-websocket-protocol", &turned)]), Ok(()));
         let mut lines = headers(&[("sec-websocket-protocol", PROTOCOL)]);
         lines.append(SEC_WEBSOCKET_PROTOCOL, alone.parse().unwrap());
-        assert_eq!(access.is_known(&lines, now), Ok(()));
+        assert_eq!(access.admit(&lines, now), Ok(Stay(now.checked_add(SESSION))));
+        let bearer = headers(&[("authorization", &format!("Bearer {token}"))]);
+        assert_eq!(access.admit(&bearer, now), Ok(Stay(None)));
     }
 
     #[test]

@@ -436,7 +436,7 @@ pub async fn stop(State(server): Shared) -> Answer {
 
 /// `GET /api/session`
 pub async fn session(State(server): Shared, headers: HeaderMap) -> Json<Value> {
-    let known = server.daemon.access.is_known(&headers, Instant::now());
+    let known = server.daemon.access.admit(&headers, Instant::now());
     Json(json!({ "known": known.is_ok() }))
 }
 

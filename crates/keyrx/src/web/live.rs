@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
 use axum::http::StatusCode;
@@ -20,7 +21,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::time::Instant;
 
-use super::access::PROTOCOL;
+use super::access::{PROTOCOL, Stay};
 use super::api::fail;
 use super::{Server, api, exposition};
 use crate::explain;
@@ -193,12 +194,16 @@ fn keys(server: &Server, records: &[Record]) -> String {
 }
 
 /// `GET /ws`
-pub async fn upgrade(State(server): State<Arc<Server>>, upgrade: WebSocketUpgrade) -> Response {
+pub async fn upgrade(
+    State(server): State<Arc<Server>>,
+    Extension(stay): Extension<Stay>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
     if server.live.clients() >= MOST_CLIENTS {
         let message = "there are as many clients as there may be";
         return fail(StatusCode::SERVICE_UNAVAILABLE, "too_many_clients", message);
     }
-    let client = Client::new(server);
+    let client = Client::new(server, stay);
     let upgrade = upgrade.protocols([PROTOCOL]).max_message_size(MOST_BYTES).max_frame_size(MOST_BYTES);
     upgrade.on_upgrade(move |socket| client.serve(socket)).into_response()
 }
@@ -206,16 +211,17 @@ pub async fn upgrade(State(server): State<Arc<Server>>, upgrade: WebSocketUpgrad
 /// A client, from its first request to its end.
 struct Client {
     server: Arc<Server>,
+    stay: Stay,
     sees_keys: bool,
     news: broadcast::Receiver<News>,
     end: watch::Receiver<bool>,
 }
 
 impl Client {
-    fn new(server: Arc<Server>) -> Client {
+    fn new(server: Arc<Server>, stay: Stay) -> Client {
         server.live.clients.fetch_add(1, Ordering::Relaxed);
         let (news, end) = (server.live.news.subscribe(), server.live.end.subscribe());
-        Client { server, sees_keys: false, news, end }
+        Client { server, stay, sees_keys: false, news, end }
     }
 
     async fn serve(mut self, mut socket: WebSocket) {
@@ -232,11 +238,15 @@ impl Client {
         loop {
             let next = tokio::select! {
                 _ = self.end.wait_for(|end| *end) => Next::End,
+                () = over(self.stay) => Next::Over,
                 news = self.news.recv() => Next::News(news),
                 said = socket.recv() => Next::Said(said),
             };
             let answer = match next {
-                Next::End => return goodbye(socket).await,
+                Next::End => return goodbye(socket, close(close_code::AWAY, "keyrx ends")).await,
+                Next::Over => {
+                    return goodbye(socket, close(close_code::POLICY, "the session is over")).await;
+                }
                 Next::News(Ok(News { kind: Kind::Keys, .. })) if !self.sees_keys => continue,
                 Next::News(Ok(news)) => Message::Text(news.text),
                 Next::News(Err(RecvError::Lagged(missed))) => {
@@ -298,6 +308,8 @@ impl Drop for Client {
 /// What a client waits for.
 enum Next {
     End,
+    /// The client's session is over.
+    Over,
     News(Result<News, RecvError>),
     Said(Option<Result<Message, axum::Error>>),
 }
@@ -311,10 +323,18 @@ async fn send(socket: &mut WebSocket, message: Message) -> bool {
     matches!(tokio::time::timeout(PATIENCE, socket.send(message)).await, Ok(Ok(())))
 }
 
-/// Says that keyrx ends, and waits a moment for the client to say that it has heard it.
-async fn goodbye(mut socket: WebSocket) {
+/// Waits until a client may stay no longer.
+async fn over(Stay(until): Stay) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Says why it ends, and waits a moment for the client to say that it has heard it.
+async fn goodbye(mut socket: WebSocket, why: Message) {
     let goodbye = async {
-        if socket.send(close(close_code::AWAY, "keyrx ends")).await.is_ok() {
+        if socket.send(why).await.is_ok() {
             while let Some(Ok(_)) = socket.recv().await {}
         }
     };

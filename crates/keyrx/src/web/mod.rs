@@ -225,14 +225,16 @@ mod tests {
     use keyrx_platform::threads::Threads;
     use keyrx_platform::{native, simulated};
     use tungstenite::client::IntoClientRequest;
+    use tungstenite::{Message, WebSocket};
 
     use super::*;
     use crate::daemon::{Desk, KeymapSource, View};
     use crate::health::KeymapState;
     use crate::lifecycle::Lifecycle;
-    use crate::logging::{LogFormat, LogLevel, Logging};
+    use crate::logging::LogSwitch;
     use crate::metrics::Metrics;
     use crate::paths::{Directories, Paths};
+    use crate::phase::Reason;
     use crate::profiles::Profiles;
     use crate::tap;
     use crate::testing::directory;
@@ -242,7 +244,6 @@ mod tests {
         daemon: Arc<Daemon>,
         port: u16,
         _threads: Threads,
-        _logging: Logging,
     }
 
     impl Serving {
@@ -250,7 +251,6 @@ mod tests {
             let home = directory(test);
             let paths = Paths::of(&Directories::with_state(Some(home.clone())));
             let metrics = Arc::new(Metrics::new());
-            let logging = Logging::start(LogLevel::Error, LogFormat::Text, None, metrics.clone()).unwrap();
             let view = View {
                 source: KeymapSource::File(home.join("keymap.rhai")),
                 state: KeymapState::Missing,
@@ -262,22 +262,20 @@ mod tests {
                 web: WebState::Starting,
             };
             let daemon = Arc::new(Daemon {
+                log: LogSwitch::of_nobody(metrics.clone()),
                 metrics,
                 profiles: Profiles::new(&[home]),
                 access: Access::new(paths.token()),
                 paths,
                 desk: Desk::Simulated(simulated::stage().0),
                 keyboards: Default::default(),
-                log: logging.switch(),
                 lifecycle: Arc::new(Lifecycle::begin(None)),
                 has_chaos: false,
                 view: Guarded::new(view, |_| {}),
             });
             let web = Web::new(daemon.clone(), channel().0, sync_channel(1).0, tap::live().1, 0, None);
-            let ending = daemon.clone();
-            let end = move || {
-                ending.metrics.phases().end(crate::phase::Reason::Signal);
-            };
+            let ending = daemon.metrics.clone();
+            let end = move || _ = ending.phases().end(Reason::Command);
             let mut threads = Threads::default();
             threads.start("web", end, move |_| web.run()).unwrap();
             let begin = Instant::now();
@@ -288,7 +286,7 @@ mod tests {
                 }
                 thread::sleep(Duration::from_millis(5));
             };
-            Serving { daemon, port, _threads: threads, _logging: logging }
+            Serving { daemon, port, _threads: threads }
         }
 
         /// The status of the answer, and the answer.
@@ -305,16 +303,17 @@ mod tests {
             (answer.split(' ').nth(1).unwrap().parse().unwrap(), answer)
         }
 
-        /// How a WebSocket is answered that a page asks for.
-        fn websocket(&self, session: &str) -> StatusCode {
+        /// A WebSocket as a page asks for it, or how that is answered.
+        fn websocket(&self, session: &str) -> Result<WebSocket<TcpStream>, StatusCode> {
             let mut request = format!("ws://127.0.0.1:{}/ws", self.port).into_client_request().unwrap();
             let offer = format!("keyrx, keyrx.session.{session}");
             request.headers_mut().insert("sec-websocket-protocol", offer.parse().unwrap());
             let socket = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
             match tungstenite::client(request, socket) {
-                Ok((_, answer)) => answer.status(),
+                Ok((socket, _)) => Ok(socket),
                 Err(tungstenite::HandshakeError::Failure(tungstenite::Error::Http(answer))) => {
-                    answer.status()
+                    Err(answer.status())
                 }
                 Err(error) => panic!("{error}"),
             }
@@ -334,9 +333,8 @@ mod tests {
             assert_eq!(it.request("GET", "/api/version", &bearer, "").0, status, "{age:?}");
             let known = it.request("GET", "/api/session", &bearer, "").1.contains(r#"{"known":true}"#);
             assert_eq!(known, status == 200, "{age:?}");
-            let upgraded =
-                if status == 200 { StatusCode::SWITCHING_PROTOCOLS } else { StatusCode::UNAUTHORIZED };
-            assert_eq!(it.websocket(&session), upgraded, "{age:?}");
+            let refused = (status != 200).then_some(StatusCode::UNAUTHORIZED);
+            assert_eq!(it.websocket(&session).err(), refused, "{age:?}");
         }
         for (age, status) in [(30, 200), (60, 401)] {
             let code = access.code(ago(Duration::from_secs(age))).unwrap();
@@ -344,5 +342,25 @@ mod tests {
                 it.request("POST", "/api/session", "X-Nothing: 0", &format!(r#"{{"code":"{code}"}}"#));
             assert_eq!(begun.0, status, "{age} s: {}", begun.1);
         }
+    }
+
+    #[test]
+    fn a_websocket_ends_with_its_session() {
+        let it = Serving::start("web-session-end");
+        let access = &it.daemon.access;
+        let begin = |age: Duration| {
+            let then = Instant::now().checked_sub(age).unwrap();
+            access.begin_session(&access.code(then).unwrap(), then).unwrap()
+        };
+        let mut young = it.websocket(&begin(Duration::ZERO)).unwrap();
+        let mut old = it.websocket(&begin(Duration::from_secs(12 * 60 * 60 - 3))).unwrap();
+        let frame = loop {
+            if let Message::Close(frame) = old.read().unwrap() {
+                break frame.unwrap();
+            }
+        };
+        assert_eq!((u16::from(frame.code), frame.reason.as_str()), (1008, "the session is over"));
+        young.send(Message::text("nonsense")).unwrap();
+        while !young.read().unwrap().to_text().unwrap().contains("bad_message") {}
     }
 }

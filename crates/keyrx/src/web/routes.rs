@@ -178,9 +178,12 @@ async fn serve(request: Request, next: Next) -> Response {
     answer
 }
 
-async fn only_known(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
-    match server.daemon.access.is_known(request.headers(), Instant::now()) {
-        Ok(()) => next.run(request).await,
+async fn only_known(State(server): State<Arc<Server>>, mut request: Request, next: Next) -> Response {
+    match server.daemon.access.admit(request.headers(), Instant::now()) {
+        Ok(stay) => {
+            request.extensions_mut().insert(stay);
+            next.run(request).await
+        }
         Err(denied) => denied.into_response(),
     }
 }
