@@ -130,7 +130,7 @@ pub struct LogSwitch(Arc<Logger>);
 
 impl LogSwitch {
     /// Of a log that nobody writes into.
-    #[cfg(test)]
+    #[cfg(all(test, unix))]
     pub fn of_nobody(metrics: Arc<Metrics>) -> LogSwitch {
         let ring = Guarded::new(Ring::default(), Ring::repair);
         let level = AtomicU8::new(LogLevel::Error as u8);

@@ -266,6 +266,7 @@ fn full_name(name: &str) -> Vec<u16> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the other sides are threads that end with their test")]
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};

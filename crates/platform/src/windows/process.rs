@@ -227,12 +227,13 @@ mod tests {
 
     #[test]
     fn a_process_can_be_ended() {
-        let child =
+        let mut child =
             Command::new("cmd").args(["/c", "pause"]).stdin(std::process::Stdio::piped()).spawn().unwrap();
         let process = Process::open(child.id()).unwrap();
         assert_eq!((process.id(), process.exit_code()), (child.id(), None));
         process.terminate(42).unwrap();
         process.wait();
         assert_eq!(process.exit_code(), Some(42));
+        child.wait().unwrap();
     }
 }

@@ -360,7 +360,11 @@ mod tests {
         let parsed = (0..count as usize).map(|at| {
             // SAFETY: there are so many texts, each with a zero behind it.
             let text = unsafe { *list.add(at) };
-            let length = (0..).take_while(|at| unsafe { *text.add(*at) } != 0).count();
+            let length = (0..).take_while(|at| {
+                // SAFETY: as above; what is behind the zero is not read.
+                unsafe { *text.add(*at) != 0 }
+            });
+            let length = length.count();
             // SAFETY: as above.
             OsString::from_wide(unsafe { std::slice::from_raw_parts(text, length) })
         });
