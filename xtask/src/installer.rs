@@ -105,7 +105,24 @@ fn msi(stage: &Path, version: &str, directory: &Path) -> Result<PathBuf> {
     let summary = run(Command::new("msiinfo").arg("suminfo").arg(&msi))?;
     let random = summary.lines().find_map(|line| line.strip_prefix("Revision number (UUID): "));
     settle(&msi, random.context("the installer has no package code")?, &format!("{{{package}}}"))?;
+    winget(&msi, version, &guid(&digest), directory)?;
     Ok(msi)
+}
+
+/// The manifests for winget, which name the installer by its hash.
+fn winget(msi: &Path, version: &str, product: &str, directory: &Path) -> Result<()> {
+    let place = directory.join("winget").join(version);
+    fs::create_dir_all(&place)?;
+    let digest = sha256(msi)?.to_ascii_uppercase();
+    let values = [("{version}", version), ("{sha256}", &digest), ("{product}", &format!("{{{product}}}"))];
+    for manifest in files(&cargo::workspace().join("packaging/windows/winget"))? {
+        let text = fs::read_to_string(&manifest)?;
+        let text = values.iter().fold(text, |text, (name, value)| text.replace(name, value));
+        let left = text.lines().find(|line| line.replace("'{", "").contains('{'));
+        ensure!(left.is_none(), "{}: nobody fills in {left:?}", manifest.display());
+        fs::write(place.join(manifest.file_name().context("a file has a name")?), text)?;
+    }
+    Ok(())
 }
 
 /// wixl rolls dice for the package code and writes the time of day beside it: both are set to what they are to be.
