@@ -267,3 +267,134 @@ fn same(one: &std::path::Path, other: &std::path::Path) -> bool {
     let plain = |path: &std::path::Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     plain(one).as_os_str().eq_ignore_ascii_case(plain(other).as_os_str())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, channel};
+
+    use super::super::{Notify, WATCHDOG};
+    use super::*;
+    use crate::lifecycle::random;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn server() -> (Threads, String, Receiver<Heard>) {
+        let mut threads = Threads::default();
+        let (tell, told) = channel();
+        let name = format!("keyrx-test-{:016x}", random());
+        let server = Server::open(&mut threads, name, move |heard| drop(tell.send(heard))).unwrap();
+        (threads, server.name, told)
+    }
+
+    /// A client of our own program, which a test is as well.
+    fn connected(name: &str, told: &Receiver<Heard>) -> (Connection, Admitted) {
+        let client = Connection::connect(name).unwrap();
+        match told.recv_timeout(LONG).unwrap() {
+            Heard::Connected(admitted) => (client, admitted),
+            heard => panic!("{heard:?}"),
+        }
+    }
+
+    #[test]
+    fn words_are_heard_in_order_and_the_end_after_them() {
+        let (_threads, name, told) = server();
+        let (client, admitted) = connected(&name, &told);
+        assert_eq!(admitted.process.pid, std::process::id());
+        client
+            .write_all(
+                &[encode("READY=1\nnonsense"), encode("X_LATER=1"), encode("STOPPING=1")].concat(),
+                LONG,
+            )
+            .unwrap();
+        drop(client);
+        let me = std::process::id();
+        let heard = [(); 3].map(|()| told.recv_timeout(LONG).unwrap());
+        assert!(matches!(heard[0], Heard::Said(pid, Message::Ready) if pid == me), "{heard:?}");
+        assert!(matches!(heard[1], Heard::Said(pid, Message::Stopping) if pid == me), "{heard:?}");
+        assert!(matches!(heard[2], Heard::Gone(pid) if pid == me), "{heard:?}");
+    }
+
+    #[test]
+    fn who_sends_what_is_no_frame_is_sent_away_and_others_are_heard() {
+        let (_threads, name, told) = server();
+        let oversized = 1_000_000_u32.to_le_bytes();
+        let of_another_version = [9, 0, 0, 0, 77];
+        let no_text = [3, 0, 0, 0, 1, 0xff, 0xfe];
+        for bytes in [&oversized[..], &of_another_version, &no_text, b"GET / HTTP/1.1\r\n\r\n"] {
+            let (client, _) = connected(&name, &told);
+            client.write_all(bytes, LONG).unwrap();
+            let refused = told.recv_timeout(LONG).unwrap();
+            assert!(matches!(&refused, Heard::Refused(_, why) if why.starts_with("it sent ")), "{refused:?}");
+            assert!(matches!(told.recv_timeout(LONG).unwrap(), Heard::Gone(_)));
+            assert_eq!(client.read(&mut [0; 1]).unwrap_or_default(), 0, "it is sent away");
+        }
+        let (client, _) = connected(&name, &told);
+        client.write_all(&encode("READY=1"), LONG).unwrap();
+        assert!(matches!(told.recv_timeout(LONG).unwrap(), Heard::Said(_, Message::Ready)));
+    }
+
+    #[test]
+    fn clients_that_say_nothing_do_not_keep_others_out() {
+        let (_threads, name, told) = server();
+        let silent = (0..PLACES - 1).map(|_| connected(&name, &told)).collect::<Vec<_>>();
+        let (client, _) = connected(&name, &told);
+        client.write_all(&encode("READY=1"), LONG).unwrap();
+        assert!(matches!(told.recv_timeout(LONG).unwrap(), Heard::Said(_, Message::Ready)));
+        drop(silent);
+    }
+
+    fn notify(name: &str) -> Notify {
+        let name = name.to_owned();
+        Notify::new(move |asked| match asked {
+            SOCKET => Some(name.clone().into()),
+            WATCHDOG => Some("3000000".into()),
+            _ => None,
+        })
+    }
+
+    #[test]
+    fn a_supervisor_that_is_not_who_it_is_to_be_is_told_nothing_and_not_obeyed() {
+        let (_threads, name, told) = server();
+        // Nobody has said that this process would be the supervisor.
+        let notify = notify(&name);
+        let mut threads = Threads::default();
+        let (tell, ordered) = channel();
+        notify
+            .obey(&mut threads, Some(Duration::from_millis(300)), move |signal| drop(tell.send(signal)))
+            .unwrap();
+        notify.ready();
+        assert_eq!(ordered.recv_timeout(LONG).unwrap(), Signal::Stop, "it has no supervisor: it ends");
+        drop(threads);
+        let said = told.try_iter().filter(|heard| matches!(heard, Heard::Said(..))).count();
+        assert_eq!(said, 0);
+    }
+
+    #[test]
+    fn orders_reach_whoever_is_supervised_and_what_it_says_reaches_the_supervisor() {
+        let (_threads, name, told) = server();
+        let connection = Guarded::new(None, |connection| *connection = None);
+        let link =
+            Link { name, supervisor: Some(std::process::id()), connection, is_ready: AtomicBool::new(false) };
+        let socket = Socket(Arc::new(link));
+        let mut threads = Threads::default();
+        let (tell, ordered) = channel();
+        socket.send("READY=1").unwrap(); // before there is anybody
+        socket.obey(&mut threads, None, move |signal| drop(tell.send(signal))).unwrap();
+        let Heard::Connected(admitted) = told.recv_timeout(LONG).unwrap() else { panic!("nobody came") };
+        assert!(
+            matches!(told.recv_timeout(LONG).unwrap(), Heard::Said(_, Message::Ready)),
+            "it is told late"
+        );
+        order(&admitted.connection, Signal::Reload).unwrap();
+        order(&admitted.connection, Signal::Stop).unwrap();
+        assert_eq!(ordered.recv_timeout(LONG).unwrap(), Signal::Reload);
+        assert_eq!(ordered.recv_timeout(LONG).unwrap(), Signal::Stop);
+        socket.send("WATCHDOG=1").unwrap();
+        assert!(matches!(told.recv_timeout(LONG).unwrap(), Heard::Said(_, Message::Watchdog)));
+        // The supervisor goes away, and it is looked for again.
+        admitted.connection.close();
+        assert!(matches!(told.recv_timeout(LONG).unwrap(), Heard::Gone(_)));
+        assert!(matches!(told.recv_timeout(LONG).unwrap(), Heard::Connected(_)));
+        assert!(matches!(told.recv_timeout(LONG).unwrap(), Heard::Said(_, Message::Ready)));
+    }
+}
