@@ -132,7 +132,7 @@ impl Entry {
             "started" | "service_started" => {
                 Entry::Started { version: text("version"), pid: number("pid") as u32 }
             }
-            "stopping" | "service_stopping" => Entry::Stopped { reason: text("reason") },
+            "stopping" => Entry::Stopped { reason: text("reason") },
             "keymap_loaded" => Entry::KeymapApplied { name: file_name(&text("path")) },
             "keymap_rejected" => {
                 Entry::KeymapRejected { place: file_name(&text("place")), message: text("code") }
@@ -169,8 +169,6 @@ impl Entry {
             "launched_with_less" => {
                 Entry::PrivilegeMissing { privilege: text("missing"), consequence: text("consequence") }
             }
-            "already_running" => Entry::LockHeld { pid: number("pid") as u32 },
-            "service_failed" => Entry::Failed { reason: text("error") },
             "keys_slow" => Entry::SlowCallback {
                 p99: Duration::from_micros(number("p99_us")),
                 longest: Duration::from_micros(number("max_us")),

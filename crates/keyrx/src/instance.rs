@@ -51,6 +51,12 @@ impl fmt::Display for Running {
 }
 
 impl AlreadyRunning {
+    /// Which process it is, if that is known.
+    #[cfg(windows)]
+    pub fn pid(&self) -> Option<u32> {
+        self.0.as_ref().map(|running| running.pid)
+    }
+
     /// It cannot be said which.
     pub fn somewhere() -> AlreadyRunning {
         AlreadyRunning(None)

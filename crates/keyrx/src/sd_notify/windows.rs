@@ -360,7 +360,7 @@ mod tests {
         let mut threads = Threads::default();
         let (tell, ordered) = channel();
         notify
-            .obey(&mut threads, Some(Duration::from_millis(300)), move |signal| drop(tell.send(signal)))
+            .obey(&mut threads, Some(Duration::from_millis(300)), move |signal| tell.send(signal).unwrap())
             .unwrap();
         notify.ready();
         assert_eq!(ordered.recv_timeout(LONG).unwrap(), Signal::Stop, "it has no supervisor: it ends");
@@ -379,7 +379,7 @@ mod tests {
         let mut threads = Threads::default();
         let (tell, ordered) = channel();
         socket.send("READY=1").unwrap(); // before there is anybody
-        socket.obey(&mut threads, None, move |signal| drop(tell.send(signal))).unwrap();
+        socket.obey(&mut threads, None, move |signal| tell.send(signal).unwrap()).unwrap();
         let Heard::Connected(admitted) = told.recv_timeout(LONG).unwrap() else { panic!("nobody came") };
         assert!(
             matches!(told.recv_timeout(LONG).unwrap(), Heard::Said(_, Message::Ready)),

@@ -28,7 +28,8 @@ use super::web::{Board, Web};
 use super::{INSTANCE, NAME};
 use crate::cli::Exit;
 use crate::crash;
-use crate::instance::Instance;
+use crate::event_log::{Entry, EventLog};
+use crate::instance::{AlreadyRunning, Instance};
 use crate::lifecycle::{self, Lifecycle, MODE, Record, random};
 use crate::logging::Logging;
 use crate::metrics::Metrics;
@@ -118,11 +119,11 @@ fn as_service() {
     match done {
         Ok(()) => line.step(states::Event::Done),
         Err(error) => {
-            tracing::error!(
-                event = "service_failed",
-                error = format!("{error:#}"),
-                "the service cannot run: {error:#}"
-            );
+            // There may be no log yet.
+            EventLog::open().report(match error.downcast_ref::<AlreadyRunning>() {
+                Some(running) => Entry::LockHeld { pid: running.pid().unwrap_or_default() },
+                None => Entry::Failed { reason: format!("{error:#}") },
+            });
             // Who dies without a word is started again; who says that it has stopped is not, before the next start of
             // the system.
             #[expect(clippy::disallowed_methods, reason = "the only way to end without telling the manager")]
@@ -246,11 +247,10 @@ fn serve(
         look_at: Duration::ZERO,
         is_stopping: false,
         board,
-        own_crashes: lifecycle.recovery().recent_crashes,
+        lifecycle: &lifecycle,
     };
     line.step(states::Event::Ready);
     service.run(caused);
-    lifecycle.stopping(Reason::Signal);
     drop(service);
     instance.clean_up();
     tracing::info!(event = "service_stopped", "the service has stopped");
@@ -279,7 +279,7 @@ fn open_pipe(
     Server::open(threads, name, hear)
 }
 
-struct Service {
+struct Service<'a> {
     program: PathBuf,
     paths: Paths,
     causes: Sender<Cause>,
@@ -292,7 +292,7 @@ struct Service {
     look_at: Duration,
     is_stopping: bool,
     board: Arc<Board>,
-    own_crashes: usize,
+    lifecycle: &'a Lifecycle,
 }
 
 /// The keyrx of a session, or its place.
@@ -312,7 +312,7 @@ struct Supervised {
     is_leaving: bool,
 }
 
-impl Service {
+impl Service<'_> {
     fn run(&mut self, caused: &Receiver<Cause>) {
         let mut is_late = false;
         loop {
@@ -345,11 +345,8 @@ impl Service {
         match cause {
             Cause::Stop => {
                 if !std::mem::replace(&mut self.is_stopping, true) {
-                    tracing::info!(
-                        event = "service_stopping",
-                        reason = "it was told to",
-                        "the service stops"
-                    );
+                    self.lifecycle.stopping(Reason::Signal);
+                    self.keyrxes.values_mut().for_each(|keyrx| keyrx.retry_at = None);
                     self.all(&Event::StopRequested);
                 }
             }
@@ -709,7 +706,7 @@ impl Service {
         self.board.publish(Evidence {
             sessions: self.keyrxes.iter().map(session).collect(),
             record_fails: self.keyrxes.values().any(|keyrx| keyrx.record.fails()),
-            own_crashes: self.own_crashes,
+            own_crashes: self.lifecycle.recovery().recent_crashes,
             is_stopping: self.is_stopping,
         });
     }
