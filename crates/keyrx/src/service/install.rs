@@ -44,6 +44,9 @@ const PRIVILEGES: [&str; 6] = [
     "SeDebugPrivilege",
 ];
 
+/// Where Windows itself leaves dumps of a keyrx that dies: with the reports of its user, who has to be able to write there.
+const DUMPS: &str = r"%LOCALAPPDATA%\keyrx\crashes";
+
 const UNTIL_STARTED: Duration = Duration::from_secs(20);
 const UNTIL_STOPPED: Duration = Duration::from_secs(10);
 const UNTIL_FORGOTTEN: Duration = Duration::from_secs(10);
@@ -182,7 +185,7 @@ pub fn install(is_strict: bool) -> Result<Exit> {
             "restarts after a failure",
             Box::new(|| service()?.set_failure_actions_on_non_crash_failures(true).map_err(refused)),
         ),
-        wanted("dumps of crashes", Box::new(|| Ok(wer::register(&file_name(&program), &crash_folder)?))),
+        wanted("dumps of crashes", Box::new(|| Ok(wer::register(&file_name(&program), Path::new(DUMPS))?))),
     ];
     let warnings = steps::make(steps, is_strict)?;
     for warning in warnings {

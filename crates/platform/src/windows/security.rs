@@ -11,8 +11,9 @@ use windows_sys::Win32::Security::Authorization::{
     ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW, SDDL_REVISION_1,
 };
 use windows_sys::Win32::Security::{
-    DACL_SECURITY_INFORMATION, GetTokenInformation, PROTECTED_DACL_SECURITY_INFORMATION,
-    PSECURITY_DESCRIPTOR, SECURITY_ATTRIBUTES, SetFileSecurityW, TOKEN_QUERY, TOKEN_USER, TokenUser,
+    DACL_SECURITY_INFORMATION, GetTokenInformation, OWNER_SECURITY_INFORMATION,
+    PROTECTED_DACL_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, SECURITY_ATTRIBUTES, SetFileSecurityW,
+    TOKEN_QUERY, TOKEN_USER, TokenUser,
 };
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken};
 
@@ -64,25 +65,43 @@ impl Drop for Descriptor {
 }
 
 /// What a directory of all users is to be: the system and administrators write it, users read it.
-const FOR_ALL: &str = "D:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)(A;OICI;0x1200a9;;;BU)";
+const FOR_ALL: &str = "O:BAD:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)(A;OICI;0x1200a9;;;BU)";
 
 /// And one that is nobody's business but the system's and administrators'.
-const PRIVATE: &str = "D:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)";
+const PRIVATE: &str = "O:BAD:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)";
 
-/// Makes a directory one that users may read and only administrators may write, with all that will be in it.
+/// Makes a directory one that users may read and only administrators may write, with all that is or will be in it. It
+/// belongs to the administrators from then on, whoever has made it.
 pub fn share(directory: &Path) -> io::Result<()> {
     protect(directory, FOR_ALL)
 }
 
-/// Makes a directory one that only administrators may read or write, with all that will be in it.
+/// Makes a directory one that only administrators may read or write, with all that is or will be in it.
 pub fn hide(directory: &Path) -> io::Result<()> {
     protect(directory, PRIVATE)
 }
 
 fn protect(directory: &Path, rights: &str) -> io::Result<()> {
     let descriptor = Descriptor::parse(rights)?;
-    let path = directory.as_os_str().encode_wide().chain([0]).collect::<Vec<u16>>();
-    let what = DACL_SECURITY_INFORMATION | PROTECTED_DACL_SECURITY_INFORMATION;
+    set(directory, &descriptor)?;
+    // From here on nobody else adds anything.
+    let mut directories = vec![directory.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory)? {
+            let entry = entry?;
+            set(&entry.path(), &descriptor)?;
+            // A link leads to what is somebody else's.
+            if entry.file_type()?.is_dir() {
+                directories.push(entry.path());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn set(path: &Path, descriptor: &Descriptor) -> io::Result<()> {
+    let path = path.as_os_str().encode_wide().chain([0]).collect::<Vec<u16>>();
+    let what = OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION | PROTECTED_DACL_SECURITY_INFORMATION;
     // SAFETY: the path ends with a zero; the descriptor lives as long as the call.
     let done = unsafe { SetFileSecurityW(path.as_ptr(), what, descriptor.0) };
     if done == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
@@ -148,6 +167,8 @@ mod tests {
     fn a_directory_is_shared_or_hidden_and_stays_ours() {
         let directory = std::env::temp_dir().join(format!("keyrx-security-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
+        std::fs::create_dir_all(directory.join("inner")).unwrap();
+        std::fs::write(directory.join("inner").join("before"), "x").unwrap();
         share(&directory).unwrap();
         hide(&directory).unwrap();
         std::fs::write(directory.join("file"), "x").unwrap();
