@@ -121,10 +121,10 @@ impl Run {
             return Ok(Exit::Usage);
         }
         let paths = Paths::of(&self.directories);
-        let settings = match Settings::read(&self.said, paths.settings()) {
-            Ok(settings) => settings,
-            // Nobody sees what it says: it goes into the log, when there is one.
-            Err(_) if self.is_of_service => self.said.settings(),
+        let (settings, mistakes) = match Settings::read(&self.said, paths.settings()) {
+            Ok(settings) => (settings, None),
+            // Nobody would see what it says, and keys are to be mapped.
+            Err(mistakes) if self.is_of_service => (self.said.settings(), Some(mistakes)),
             Err(mistakes) => {
                 eprintln!("keyrx: {mistakes}");
                 return Ok(Exit::BadInput);
@@ -155,6 +155,9 @@ impl Run {
             "keyrx {}",
             env!("CARGO_PKG_VERSION")
         );
+        if let Some(mistakes) = mistakes {
+            tracing::error!(event = "settings_rejected", "{mistakes}\nthe usual settings hold");
+        }
         if let Err(error) = &state_dir {
             let error = error.root_cause();
             tracing::warn!(

@@ -51,6 +51,9 @@ pub enum Service {
         /// In this console, until Ctrl+C.
         #[arg(long)]
         console: bool,
+        /// How long a dump may take, in seconds, for tests where it takes long.
+        #[arg(long, hide = true, value_name = "SECONDS", requires = "console")]
+        dump_wait: Option<u64>,
     },
 }
 
@@ -64,8 +67,10 @@ impl Service {
             Service::Stop => install::stop(),
             Service::Restart => install::restart(),
             Service::Status { json } => install::status(json),
-            Service::Run { console: true } => run::in_console(),
-            Service::Run { console: false } => {
+            Service::Run { console: true, dump_wait } => {
+                run::in_console(dump_wait.map(std::time::Duration::from_secs))
+            }
+            Service::Run { console: false, .. } => {
                 eprintln!(
                     "keyrx: the service manager runs this; say `keyrx service run --console` to try it here"
                 );

@@ -83,14 +83,14 @@ pub fn dispatch() -> Option<Exit> {
     }
 }
 
-/// The same in a console: until Ctrl+C.
-pub fn in_console() -> Result<Exit> {
+/// The same in a console: until Ctrl+C. `dump`: how long one may take, if not as usual.
+pub fn in_console(dump: Option<Duration>) -> Result<Exit> {
     let (causes, caused) = channel();
     let line = Line::new(None);
     let mut threads = Threads::default();
     let tell = causes.clone();
     signals::watch(&mut threads, move |_| drop(tell.send(Cause::Stop)))?;
-    serve(&line, causes, &caused, threads)?;
+    serve(&line, causes, &caused, threads, dump.unwrap_or(DUMP))?;
     Ok(Exit::Ok)
 }
 
@@ -114,7 +114,7 @@ fn as_service() {
                 }
             },
         )?;
-        serve(&line, causes, &caused, threads)
+        serve(&line, causes, &caused, threads, DUMP)
     });
     match done {
         Ok(()) => line.step(states::Event::Done),
@@ -206,6 +206,7 @@ fn serve(
     causes: Sender<Cause>,
     caused: &Receiver<Cause>,
     mut threads: Threads,
+    dump: Duration,
 ) -> Result<()> {
     let paths = Paths::machine();
     paths::create(paths.state_dir())
@@ -248,6 +249,7 @@ fn serve(
         is_stopping: false,
         board,
         lifecycle: &lifecycle,
+        dump,
     };
     line.step(states::Event::Ready);
     service.run(caused);
@@ -293,6 +295,8 @@ struct Service<'a> {
     is_stopping: bool,
     board: Arc<Board>,
     lifecycle: &'a Lifecycle,
+    /// How long a dump may take.
+    dump: Duration,
 }
 
 /// The keyrx of a session, or its place.
@@ -428,7 +432,7 @@ impl Service<'_> {
     fn begin(&mut self, session: u32) {
         let path = self.paths.state_dir().join(format!("session-{session}.lifecycle"));
         let record = Record::open(Some(path));
-        let limits = Limits { ready: Some(READY), heartbeat: HEARTBEAT, stop: STOP, dump: DUMP };
+        let limits = Limits { ready: Some(READY), heartbeat: HEARTBEAT, stop: STOP, dump: self.dump };
         let child = record.child();
         let keyrx = Supervised {
             supervisor: Supervisor::new(limits, record.history()),
@@ -671,12 +675,12 @@ impl Service<'_> {
     fn dump(&mut self, session: u32) {
         let keyrx = self.keyrxes.get(&session);
         let Some(pid) = keyrx.and_then(|keyrx| keyrx.process.as_ref()).map(Process::id) else { return };
-        let (tell, crashes) = (self.causes.clone(), self.paths.crashes());
+        let (tell, crashes, limit) = (self.causes.clone(), self.paths.crashes(), self.dump);
         let begun = self.threads.start(
             "dump",
             || {},
             move |_| {
-                crash::hung(&crashes, pid, DUMP, KILLED);
+                crash::hung(&crashes, pid, limit, KILLED);
                 let _ = tell.send(Cause::Dumped(session));
             },
         );

@@ -3,13 +3,18 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::ptr::null;
+use std::ptr::{null, null_mut};
 use std::time::Duration;
 
 use keyrx_platform::native::process::Process as Watched;
 use windows_sys::Win32::Foundation::CloseHandle;
+use windows_sys::Win32::Security::{
+    DuplicateTokenEx, GetTokenInformation, SecurityImpersonation, TOKEN_ALL_ACCESS, TOKEN_DUPLICATE,
+    TOKEN_LINKED_TOKEN, TOKEN_QUERY, TokenLinkedToken, TokenPrimary,
+};
 use windows_sys::Win32::System::Diagnostics::ToolHelp::{
     CreateToolhelp32Snapshot, TH32CS_SNAPTHREAD, THREADENTRY32, Thread32First, Thread32Next,
 };
@@ -17,7 +22,10 @@ use windows_sys::Win32::System::Services::{
     CloseServiceHandle, OpenSCManagerW, OpenServiceW, QueryServiceStatusEx, SC_MANAGER_CONNECT,
     SC_STATUS_PROCESS_INFO, SERVICE_QUERY_STATUS, SERVICE_START, SERVICE_STATUS_PROCESS, StartServiceW,
 };
-use windows_sys::Win32::System::Threading::{OpenThread, SuspendThread, THREAD_SUSPEND_RESUME};
+use windows_sys::Win32::System::Threading::{
+    CreateProcessAsUserW, GetCurrentProcess, OpenProcessToken, OpenThread, PROCESS_INFORMATION, STARTUPINFOW,
+    SuspendThread, THREAD_SUSPEND_RESUME,
+};
 use windows_sys::w;
 
 use super::process::{Process, Says};
@@ -80,8 +88,13 @@ impl Service {
 
     /// Starts it in a console, where it can be killed.
     pub fn start_in_console(&mut self) {
+        self.start_in_console_with(&[]);
+    }
+
+    /// As `start_in_console`, with more arguments.
+    pub fn start_in_console_with(&mut self, more: &[&str]) {
         let mut command = Command::new(&self.program);
-        command.args(["service", "run", "--console"]).env_remove("KEYRX_INJECTED");
+        command.args(["service", "run", "--console"]).args(more).env_remove("KEYRX_INJECTED");
         self.console = Some(Process::start(&mut command, Says::Stderr));
     }
 
@@ -171,6 +184,72 @@ impl Drop for Service {
             }
         }
     }
+}
+
+/// Runs a program with arguments as the same user without the rights of an administrator; how it ends.
+pub fn run_without_rights(program: &Path, arguments: &str) -> u32 {
+    let owned = |handle| {
+        // SAFETY: every caller has just been given the handle, and nobody else has it.
+        unsafe { OwnedHandle::from_raw_handle(handle) }
+    };
+    let mut token = null_mut();
+    // SAFETY: the handle is written to; the pseudo handle is always good.
+    let done = unsafe { OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY | TOKEN_DUPLICATE, &mut token) };
+    assert_ne!(done, 0, "{}", std::io::Error::last_os_error());
+    let token = owned(token);
+    let mut linked = TOKEN_LINKED_TOKEN::default();
+    let mut length = 0;
+    // SAFETY: the token is open; there is room for the structure of this class.
+    let done = unsafe {
+        GetTokenInformation(
+            token.as_raw_handle(),
+            TokenLinkedToken,
+            (&raw mut linked).cast(),
+            size_of_val(&linked) as u32,
+            &mut length,
+        )
+    };
+    assert_ne!(done, 0, "{}", std::io::Error::last_os_error());
+    let linked = owned(linked.LinkedToken);
+    let mut primary = null_mut();
+    // SAFETY: the token is open; the handle is written to; no attributes.
+    let done = unsafe {
+        DuplicateTokenEx(
+            linked.as_raw_handle(),
+            TOKEN_ALL_ACCESS,
+            null(),
+            SecurityImpersonation,
+            TokenPrimary,
+            &mut primary,
+        )
+    };
+    assert_ne!(done, 0, "{}", std::io::Error::last_os_error());
+    let primary = owned(primary);
+    let line = format!("\"{}\" {arguments}", program.display());
+    let mut line = line.encode_utf16().chain([0]).collect::<Vec<u16>>();
+    let startup = STARTUPINFOW { cb: size_of::<STARTUPINFOW>() as u32, ..STARTUPINFOW::default() };
+    let mut made = PROCESS_INFORMATION::default();
+    // SAFETY: the line ends with a zero; everything lives as long as the call.
+    let done = unsafe {
+        CreateProcessAsUserW(
+            primary.as_raw_handle(),
+            null(),
+            line.as_mut_ptr(),
+            null(),
+            null(),
+            0,
+            0,
+            null(),
+            null(),
+            &startup,
+            &mut made,
+        )
+    };
+    assert_ne!(done, 0, "{}", std::io::Error::last_os_error());
+    drop(owned(made.hThread));
+    let process = Watched::from(owned(made.hProcess));
+    process.wait();
+    process.exit_code().expect("it has ended")
 }
 
 /// Has a process hang, with all its threads.

@@ -99,7 +99,7 @@ fn only_dump(scene: &Scene) -> PathBuf {
 }
 
 /// Reads a dump, which must have what helps.
-fn check(file: &Path) -> Minidump<'static, Vec<u8>> {
+pub fn check(file: &Path) -> Minidump<'static, Vec<u8>> {
     let dump = Minidump::read(fs::read(file).unwrap()).unwrap();
     let threads = dump.get_stream::<MinidumpThreadList<'_>>().unwrap().threads.len();
     assert!(threads > 4, "{threads}");

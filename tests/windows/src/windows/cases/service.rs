@@ -132,6 +132,40 @@ pub const CASES: &[Case] = &[
         },
     },
     Case {
+        name: "service: with time for it, a keyrx that hangs leaves a dump that can be read",
+        run: |scene| {
+            let mut service = Service::new(scene);
+            service.start_in_console_with(&["--dump-wait", "60"]);
+            service.until_mapped(scene);
+            let hung = service.keyrx();
+            service::freeze(hung.id());
+            scene.wait(ms(90_000), "the hung keyrx to be ended", |_| hung.exit_code().is_some());
+            scene.until_mapped(ms(5000));
+            let files = fs::read_dir(machine().join("crashes")).unwrap().map(|entry| entry.unwrap().path());
+            let dump = files.into_iter().find(|path| path.extension().is_some_and(|end| end == "dmp"));
+            super::crashes::check(&dump.expect("there is a dump"));
+        },
+    },
+    Case {
+        name: "service: without an administrator nothing is installed, stopped or removed, and the exit code says why",
+        run: |scene| {
+            let service = Service::new(scene);
+            let refused = |words: &str| {
+                let code = service::run_without_rights(&service.program, &format!("service {words}"));
+                assert_eq!(code, 3, "keyrx service {words}");
+            };
+            refused("install");
+            assert_eq!(service.command(&["status"]).0, Some(4), "it is not there");
+            service.does(&["install"]);
+            service.does(&["start"]);
+            service.until_mapped(scene);
+            refused("uninstall");
+            refused("install");
+            assert_eq!(service.command(&["status"]).0, Some(0), "it runs");
+            scene.check("+A 50 -A", "+B @50 -B");
+        },
+    },
+    Case {
         name: "service: killed, it leaves a keyrx that maps on, which is adopted by the next",
         run: |scene| {
             let mut service = Service::new(scene);
@@ -285,8 +319,13 @@ pub const CASES: &[Case] = &[
             fs::write(&settings, right + "prot = 1\n").unwrap();
             service.keyrx().terminate(1).unwrap();
             // The keyboard of the tests is none that the usual settings map, so that its keys pass.
-            service.until_health(scene, r#""status":"degraded""#);
+            let log = || fs::read_to_string(service::user().join("keyrx.log")).unwrap_or_default();
+            scene.wait(ms(10_000), "keyrx to say what is wrong", |_| {
+                log().contains("keyrx.toml:4: there is no setting")
+            });
             scene.wait(ms(10_000), "keyrx to run", |_| service.pid().is_some_and(is_running));
+            scene.check_native("+A 50 -A");
+            service.until_health(scene, r#""platform_hooks":"healthy""#);
         },
     },
     Case {
