@@ -20,7 +20,8 @@ pub const PACKAGES: &[&str] = &["msitools", "wixl", "zip"];
 const DAY: &str = "2026-01-01 00:00:00 UTC";
 const DAY_IN_WINDOWS: u64 = 134_116_992_000_000_000;
 
-/// What wixl does not know: the program can be called by its name, and old versions go before the new one comes.
+/// What wixl does not know: the program can be called by its name, and old versions go before the new one comes, as do
+/// other builds of the same version, which wixl reads and leaves out (768: from the least to the greatest, with both).
 const QUERIES: &[&str] = &[
     "CREATE TABLE `Environment` (`Environment` CHAR(72) NOT NULL, `Name` CHAR(255) NOT NULL LOCALIZABLE, \
      `Value` CHAR(255) LOCALIZABLE, `Component_` CHAR(72) NOT NULL PRIMARY KEY `Environment`)",
@@ -28,7 +29,10 @@ const QUERIES: &[&str] = &[
      VALUES ('Path', '=-*PATH', '[~];[INSTALLDIR]', 'Program')",
     "INSERT INTO `InstallExecuteSequence` (`Action`, `Sequence`) VALUES ('WriteEnvironmentStrings', 5200)",
     "INSERT INTO `InstallExecuteSequence` (`Action`, `Sequence`) VALUES ('RemoveEnvironmentStrings', 3300)",
-    "UPDATE `InstallExecuteSequence` SET `Sequence` = 1450 WHERE `Action` = 'RemoveExistingProducts'",
+    "INSERT INTO `InstallExecuteSequence` (`Action`, `Sequence`) VALUES ('RemoveExistingProducts', 1450)",
+    "DELETE FROM `Upgrade` WHERE `ActionProperty` = 'OLDER'",
+    "INSERT INTO `Upgrade` (`UpgradeCode`, `VersionMin`, `VersionMax`, `Attributes`, `ActionProperty`) \
+     VALUES ('{B0E7D1B6-6C1F-4C0E-9D0A-4B8D6E5C7A21}', '0.0.0', '{version}', 768, 'OLDER')",
     // Before the program goes, the service stops; at an upgrade the next version installs it again.
     "INSERT INTO `InstallExecuteSequence` (`Action`, `Condition`, `Sequence`) \
      VALUES ('ServiceStop', 'REMOVE=\"ALL\"', 3201)",
@@ -99,7 +103,8 @@ fn msi(stage: &Path, version: &str, directory: &Path) -> Result<PathBuf> {
     wixl.args(["--arch", "x64", "--define", &format!("Version={version}"), "--define", &product, "--output"]);
     run(wixl.arg(&msi).arg("keyrx.wxs").current_dir(stage))?;
     for query in QUERIES {
-        run(Command::new("msibuild").arg(&msi).args(["-q", query]))?;
+        let query = query.replace("{version}", version);
+        run(Command::new("msibuild").arg(&msi).args(["-q", &query]))?;
     }
     let package = guid(&digest.chars().rev().collect::<String>());
     let summary = run(Command::new("msiinfo").arg("suminfo").arg(&msi))?;
@@ -116,13 +121,18 @@ fn winget(msi: &Path, version: &str, product: &str, directory: &Path) -> Result<
     let digest = sha256(msi)?.to_ascii_uppercase();
     let values = [("{version}", version), ("{sha256}", &digest), ("{product}", &format!("{{{product}}}"))];
     for manifest in files(&cargo::workspace().join("packaging/windows/winget"))? {
-        let text = fs::read_to_string(&manifest)?;
-        let text = values.iter().fold(text, |text, (name, value)| text.replace(name, value));
-        let left = text.lines().find(|line| line.replace("'{", "").contains('{'));
-        ensure!(left.is_none(), "{}: nobody fills in {left:?}", manifest.display());
+        let text = filled(&fs::read_to_string(&manifest)?, &values)?;
         fs::write(place.join(manifest.file_name().context("a file has a name")?), text)?;
     }
     Ok(())
+}
+
+/// A template with the values of its names; each name has to have one.
+fn filled(template: &str, values: &[(&str, &str)]) -> Result<String> {
+    let text = values.iter().fold(template.to_owned(), |text, (name, value)| text.replace(name, value));
+    let left = text.lines().find(|line| line.replace("'{", "").contains('{'));
+    ensure!(left.is_none(), "nobody fills in {left:?}");
+    Ok(text)
 }
 
 /// wixl rolls dice for the package code and writes the time of day beside it: both are set to what they are to be.
@@ -218,11 +228,125 @@ fn guid(digest: &str) -> String {
 fn run(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("{command:?} cannot be started"))?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    // wixl leaves out what it does not understand, says so, and ends with success.
     ensure!(
-        output.status.success(),
-        "{command:?} ended with {}:\n{said}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
+        output.status.success() && complaints.is_empty(),
+        "{command:?} ended with {}:\n{said}{complaints}",
+        output.status
     );
     Ok(said)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    const DIGEST: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn a_digest_makes_a_guid_of_version_8() {
+        assert_eq!(guid(DIGEST), "01234567-89AB-8DEF-8123-456789ABCDEF");
+    }
+
+    #[test]
+    fn dates_later_than_the_day_become_the_day_and_nothing_else_does() {
+        let property = |kind: u8, value: u64| [&[kind, 0, 0, 0][..], &value.to_le_bytes()].concat();
+        let (now, before) = (DAY_IN_WINDOWS + 1234, DAY_IN_WINDOWS - 1);
+        let of = |date| [vec![7], property(0x40, date), property(0x40, before), property(3, now)].concat();
+        let mut bytes = of(now);
+        assert_eq!(set_date(&mut bytes), 1);
+        assert_eq!(bytes, of(DAY_IN_WINDOWS));
+    }
+
+    /// The value of an attribute in a line of XML.
+    fn attribute<'a>(line: &'a str, name: &str) -> &'a str {
+        let value = line.split(&format!(" {name}=\"")).nth(1).and_then(|rest| rest.split('"').next());
+        value.unwrap_or_else(|| panic!("no {name} in {line}"))
+    }
+
+    #[test]
+    fn the_program_installs_its_own_service_at_the_right_moments() {
+        let script = script(&["a.rhai".to_owned()]).unwrap();
+        for table in ["<ServiceInstall", "<ServiceControl"] {
+            assert!(!script.contains(table), "the installer writes the service itself");
+        }
+        let actions = script.lines().filter(|line| line.contains("<CustomAction "));
+        let mut moments = BTreeMap::new();
+        for action in actions {
+            let id = attribute(action, "Id");
+            // As the system, and only when what is written can be undone.
+            assert_eq!((attribute(action, "Execute"), attribute(action, "Impersonate")), ("deferred", "no"));
+            let query = QUERIES.iter().find(|query| query.contains(&format!("('{id}',")));
+            let query = query.unwrap_or_else(|| panic!("{id} is never run"));
+            let number = query.trim_end_matches(')').rsplit(' ').next().unwrap();
+            moments.insert(number.parse::<u32>().unwrap(), id);
+        }
+        let order = moments.into_iter().collect::<Vec<_>>();
+        let names = order.iter().map(|(_, id)| *id).collect::<Vec<_>>();
+        assert_eq!(names, ["ServiceStop", "ServiceUninstall", "ServiceInstall", "ServiceStart"]);
+        // Files go at 3500 and come at 4000; all is over at 6600.
+        assert!(order[1].0 < 3500 && order[2].0 > 4000 && order[3].0 < 6600, "{order:?}");
+    }
+
+    #[test]
+    fn another_build_of_the_same_version_takes_the_place_of_the_one_that_is_there() {
+        let script = script(&["a.rhai".to_owned()]).unwrap();
+        let product = script.split("<Product ").nth(1).unwrap();
+        let code = format!("{{{}}}", attribute(product, "UpgradeCode"));
+        let query = QUERIES.iter().find(|query| query.starts_with("INSERT INTO `Upgrade`")).unwrap();
+        assert!(query.contains(&format!("'{code}', '0.0.0', '{{version}}', {}", 0x100 + 0x200)), "{query}");
+    }
+
+    /// The lines `Name: value` of a manifest that are not part of anything else, and those of its one installer.
+    fn fields(text: &str) -> BTreeMap<String, String> {
+        let lines = text.lines().filter_map(|line| line.split_once(": "));
+        let plain = |name: &str| name.trim_start_matches([' ', '-']).to_owned();
+        lines.map(|(name, value)| (plain(name), value.trim_matches('\'').to_owned())).collect()
+    }
+
+    #[test]
+    fn the_manifests_for_winget_are_such_as_winget_takes() {
+        let product = format!("{{{}}}", guid(DIGEST));
+        let digest = DIGEST.to_ascii_uppercase();
+        let values = [("{version}", "2.0.0"), ("{sha256}", &digest), ("{product}", &product)];
+        let mut kinds = BTreeMap::new();
+        for file in files(&cargo::workspace().join("packaging/windows/winget")).unwrap() {
+            let text = filled(&fs::read_to_string(&file).unwrap(), &values).unwrap();
+            let fields = fields(&text);
+            // All three say which package it is, in the same words, and are called by it.
+            assert_eq!(fields["PackageIdentifier"], "keyrx.keyrx");
+            assert_eq!(fields["PackageVersion"], "2.0.0");
+            assert_eq!(fields["ManifestVersion"], "1.6.0");
+            let kind = fields["ManifestType"].clone();
+            let end = match kind.as_str() {
+                "version" => String::new(),
+                "installer" => ".installer".to_owned(),
+                "defaultLocale" => format!(".locale.{}", fields["PackageLocale"]),
+                other => panic!("no kind of manifest: {other}"),
+            };
+            let name = file.file_name().unwrap().to_string_lossy().into_owned();
+            assert_eq!(name, format!("keyrx.keyrx{end}.yaml"));
+            kinds.insert(kind, fields);
+        }
+        let [locale, installer, version] = ["defaultLocale", "installer", "version"].map(|kind| &kinds[kind]);
+        assert_eq!(version["DefaultLocale"], locale["PackageLocale"]);
+        assert!((3..=256).contains(&locale["ShortDescription"].chars().count()));
+        for needed in ["Publisher", "PackageName", "License"] {
+            assert!(!locale[needed].is_empty(), "{needed}");
+        }
+        assert_eq!(installer["Architecture"], "x64");
+        assert_eq!((installer["InstallerType"].as_str(), installer["Scope"].as_str()), ("wix", "machine"));
+        let url = &installer["InstallerUrl"];
+        assert!(url.starts_with("https://") && url.ends_with("/keyrx-2.0.0-x64.msi"), "{url}");
+        assert_eq!((&installer["InstallerSha256"], &installer["ProductCode"]), (&digest, &product));
+    }
+
+    #[test]
+    fn a_template_with_a_name_that_has_no_value_is_an_error() {
+        assert_eq!(filled("A: {a}", &[("{a}", "1")]).unwrap(), "A: 1");
+        assert!(filled("A: {a}\nB: {b}", &[("{a}", "1")]).is_err());
+    }
 }

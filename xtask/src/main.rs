@@ -28,7 +28,8 @@ Commands:
   guest [WORD...]    only the real-input cases whose name contains one of the words
   wine [WORD...]     only the cases under Wine whose name contains one of the words
   dist [PART]        build what is shipped for Windows, or a part of it: windows (the program), msi (the installer),
-                     zip (the archive); with `--twice` again, to compare
+                     zip (the archive); with `--twice` again, to compare; with `--program FILE` of that program, such
+                     as a signed one, instead of building it
 ";
 
 fn main() -> ExitCode {

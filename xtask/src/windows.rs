@@ -69,46 +69,65 @@ pub fn cases(words: &[&str]) -> Result<Outcome> {
 }
 
 /// What is to be built of what is shipped.
-#[derive(Clone, Copy)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Dist {
     has_program: bool,
     has_installer: bool,
     has_archive: bool,
     is_twice: bool,
+    /// The program to pack, such as a signed one, instead of building it.
+    program: Option<PathBuf>,
 }
 
 impl Dist {
     /// As the command line says it.
     pub fn parse(words: &[&str]) -> Option<Dist> {
-        let (words, is_twice) = match words {
-            [words @ .., "--twice"] => (words, true),
-            words => (words, false),
+        let (mut part, mut is_twice, mut program) = (None, false, None);
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            match *word {
+                "--twice" => is_twice = true,
+                "--program" => program = Some(PathBuf::from(words.next()?)),
+                word if part.is_none() => part = Some(word),
+                _ => return None,
+            }
+        }
+        let [has_program, has_installer, has_archive] = match part {
+            None => [program.is_none(), true, true],
+            Some("windows") if program.is_none() => [true, false, false],
+            Some("msi") => [false, true, false],
+            Some("zip") => [false, false, true],
+            Some(_) => return None,
         };
-        let [has_program, has_installer, has_archive] = match words {
-            [] => [true; 3],
-            ["windows"] => [true, false, false],
-            ["msi"] => [false, true, false],
-            ["zip"] => [false, false, true],
-            _ => return None,
-        };
-        Some(Dist { has_program, has_installer, has_archive, is_twice })
+        Some(Dist { has_program, has_installer, has_archive, is_twice, program })
     }
 }
 
 /// Builds what is shipped, and builds it a second time at another place if so asked: the bytes have to be the same.
 pub fn dist(dist: Dist) -> Result<Outcome> {
-    let toolchain = match Toolchain::get(&[PACKAGES, installer::PACKAGES].concat())? {
-        Ok(toolchain) => toolchain,
-        Err(why) => return Ok(Outcome::Unprepared(why)),
+    let toolchain = match &dist.program {
+        Some(_) => match setup::debian(installer::PACKAGES)? {
+            Packages::Ready => None,
+            Packages::Missing(command) => return Ok(Outcome::Unprepared(format!("please run: {command}"))),
+        },
+        None => match Toolchain::get(&[PACKAGES, installer::PACKAGES].concat())? {
+            Ok(toolchain) => Some(toolchain),
+            Err(why) => return Ok(Outcome::Unprepared(why)),
+        },
     };
-    let program = toolchain.build("keyrx", Profile::Release)?;
+    let program = match (&toolchain, dist.program) {
+        (Some(toolchain), None) => toolchain.build("keyrx", Profile::Release)?,
+        (_, program) => program.context("a program is built or given")?,
+    };
     let place = target().join("dist");
     let (msi, zip) = installer::build(&program, &version()?, &place)?;
     if dist.is_twice {
         let copy = Copy::of_the_checkout()?;
-        let again = match dist.has_program {
-            true => toolchain.build_at(&copy.path, &copy.path.join("target"), "keyrx", Profile::Release)?,
-            false => program.clone(),
+        let again = match &toolchain {
+            Some(toolchain) if dist.has_program => {
+                toolchain.build_at(&copy.path, &copy.path.join("target"), "keyrx", Profile::Release)?
+            }
+            _ => program.clone(),
         };
         let (msi_again, zip_again) = installer::build(&again, &version()?, &copy.path.join("dist"))?;
         for (one, other) in [(&program, &again), (&msi, &msi_again), (&zip, &zip_again)] {
@@ -127,10 +146,11 @@ pub fn dist(dist: Dist) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Two installers of the same program, the second of a later version, and where they are.
+/// Installers of the same program, and where they are. The second is of a later version, and the third is another build
+/// of that: Windows Installer does not look at a fourth number.
 fn installers(program: &Path) -> Result<PathBuf> {
     let place = target().join("installers");
-    for version in ["2.0.0", "2.0.1"] {
+    for version in ["2.0.0", "2.0.1", "2.0.1.1"] {
         installer::build(program, version, &place)?;
     }
     Ok(place)
@@ -443,5 +463,30 @@ impl Copy {
 impl Drop for Copy {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shipped_is_told_by_part_and_a_given_program_is_not_built() {
+        let check = |line: &str, parts, is_twice, program: Option<&str>| {
+            let dist = Dist::parse(&line.split_whitespace().collect::<Vec<_>>());
+            let [has_program, has_installer, has_archive] = parts;
+            let program = program.map(PathBuf::from);
+            let wanted = Dist { has_program, has_installer, has_archive, is_twice, program };
+            assert_eq!(dist, Some(wanted), "{line}");
+        };
+        check("", [true, true, true], false, None);
+        check("--twice", [true, true, true], true, None);
+        check("windows --twice", [true, false, false], true, None);
+        check("msi --program signed.exe", [false, true, false], false, Some("signed.exe"));
+        check("--program signed.exe", [false, true, true], false, Some("signed.exe"));
+        for wrong in ["deb", "msi zip", "msi --program", "windows --program signed.exe"] {
+            let words = wrong.split_whitespace().collect::<Vec<_>>();
+            assert_eq!(Dist::parse(&words), None, "{wrong}");
+        }
     }
 }

@@ -44,8 +44,16 @@ pub const CASES: &[Case] = &[Case {
         assert_ne!(service.keyrx().id(), keyrx.id());
         assert_eq!(fs::read_to_string(machine().join("keyrx.toml")).unwrap(), settings);
 
+        // Another build of the same version: it comes in the place of the one that is there.
+        assert_eq!(products(), 1);
+        msiexec("/i", "2.0.1.1");
+        assert_eq!(products(), 1, "both are installed");
+        assert_eq!(try_msiexec("/i", "2.0.0"), Some(FAILED), "an earlier version is refused");
+        assert_eq!(products(), 1);
+        scene.until_mapped(ms(15_000));
+
         let begin = now();
-        msiexec("/x", "2.0.1");
+        msiexec("/x", "2.0.1.1");
         assert!(now() - begin < ms(20_000));
         scene.check_native("+A 50 -A");
         assert!(!place.join("keyrx.exe").exists(), "the program is still there");
@@ -56,11 +64,25 @@ pub const CASES: &[Case] = &[Case {
     },
 }];
 
+/// ERROR_INSTALL_FAILURE: the installer has given up.
+const FAILED: i32 = 1603;
+
 fn msiexec(what: &str, version: &str) {
+    assert_eq!(try_msiexec(what, version), Some(0), "msiexec {what} {version}");
+}
+
+fn try_msiexec(what: &str, version: &str) -> Option<i32> {
     let place = std::env::var_os("KEYRX_INSTALLERS").expect("xtask says where the installers are");
     let msi = Path::new(&place).join(format!("keyrx-{version}-x64.msi"));
-    let status = Command::new("msiexec").arg(what).arg(msi).arg("/qn").status().unwrap();
-    assert_eq!(status.code(), Some(0), "msiexec {what} {version}");
+    Command::new("msiexec").arg(what).arg(msi).arg("/qn").status().unwrap().code()
+}
+
+/// How many keyrx the list of installed programs has.
+fn products() -> usize {
+    let list = r"HKLM\SOFTWARE\Microsoft\Windows\CurrentVersion\Uninstall";
+    let query = ["query", list, "/s", "/v", "DisplayName"];
+    let (_, said) = Process::program("reg.exe".as_ref(), &query).end();
+    said.lines().filter(|line| line.contains("DisplayName") && line.trim_end().ends_with("keyrx")).count()
 }
 
 /// Whether the Start menu has an entry: that of all users, which for Wine is that of each.
