@@ -19,18 +19,15 @@ use windows_sys::Win32::Storage::FileSystem::{
 use windows_sys::Win32::System::IO::{CancelIoEx, GetOverlappedResult, OVERLAPPED};
 use windows_sys::Win32::System::Pipes::{
     ConnectNamedPipe, CreateNamedPipeW, DisconnectNamedPipe, GetNamedPipeClientProcessId,
-    GetNamedPipeServerProcessId, PIPE_READMODE_BYTE, PIPE_REJECT_REMOTE_CLIENTS, PIPE_TYPE_BYTE, PIPE_WAIT,
-    WaitNamedPipeW,
+    GetNamedPipeServerProcessId, PIPE_READMODE_BYTE, PIPE_REJECT_REMOTE_CLIENTS, PIPE_TYPE_BYTE,
+    PIPE_UNLIMITED_INSTANCES, PIPE_WAIT, WaitNamedPipeW,
 };
 use windows_sys::Win32::System::Threading::{INFINITE, WaitForMultipleObjects};
 
-use super::security::Descriptor;
+use super::security::{self, Descriptor};
 use super::waker::{Reset, event, set};
 use crate::live::{Counted, Kind};
 use crate::lock::Guarded;
-
-/// So many clients at once.
-const MOST: u32 = 16;
 
 /// What the system keeps for each side until it is read.
 const BUFFER: u32 = 64 << 10;
@@ -53,11 +50,23 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Takes the name, which nobody else may have. This process, the system and administrators may do everything.
+    /// Takes the name; `PermissionDenied`: it is somebody else's. Our user, the system and administrators may do
+    /// everything.
     pub fn open(name: &str) -> io::Result<Listener> {
         let name = full_name(name);
         let security = Descriptor::private(USERS)?;
-        let first = instance(&name, &security, FILE_FLAG_FIRST_PIPE_INSTANCE)?;
+        let first = instance(&name, &security, FILE_FLAG_FIRST_PIPE_INSTANCE).or_else(|error| match error
+            .kind()
+        {
+            // A client of a process before us may still have its end, and with it the name: one that hangs, or one that
+            // wants to keep us from it.
+            io::ErrorKind::PermissionDenied => instance(&name, &security, 0),
+            _ => Err(error),
+        })?;
+        // Whoever made the name first is its owner, and only we can name us as that.
+        if security::owner(&first)? != security::own_user()? {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         let closed = event(null(), Reset::ByHand)?;
         Ok(Listener { name, security, first: Guarded::new(Some(first), |_| {}), closed })
     }
@@ -243,7 +252,8 @@ fn instance(name: &[u16], security: &Descriptor, flags: u32) -> io::Result<Count
             name.as_ptr(),
             PIPE_ACCESS_DUPLEX | FILE_FLAG_OVERLAPPED | flags,
             PIPE_TYPE_BYTE | PIPE_READMODE_BYTE | PIPE_WAIT | PIPE_REJECT_REMOTE_CLIENTS,
-            MOST,
+            // Bounded by who accepts: the system would count those that have gone and keep their end.
+            PIPE_UNLIMITED_INSTANCES,
             BUFFER,
             BUFFER,
             0,
@@ -351,6 +361,21 @@ mod tests {
         let much = vec![0; 4 << 20];
         let error = server.write_all(&much, Duration::from_millis(100)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn clients_that_keep_their_end_keep_the_name_from_nobody() {
+        let name = name();
+        let listener = Listener::open(&name).unwrap();
+        let keeps = Connection::connect(&name).unwrap();
+        drop(listener.accept().unwrap());
+        drop(listener);
+        let next = Listener::open(&name).unwrap();
+        let client = Connection::connect(&name).unwrap();
+        let server = next.accept().unwrap();
+        client.write_all(b"x", LONG).unwrap();
+        assert_eq!(server.read(&mut [0; 4]).unwrap(), 1);
+        drop(keeps);
     }
 
     #[test]

@@ -6,13 +6,14 @@ use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::path::Path;
 use std::ptr::null_mut;
 
-use windows_sys::Win32::Foundation::LocalFree;
+use windows_sys::Win32::Foundation::{ERROR_SUCCESS, LocalFree};
 use windows_sys::Win32::Security::Authorization::{
-    ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW, SDDL_REVISION_1,
+    ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW, GetSecurityInfo,
+    SDDL_REVISION_1, SE_KERNEL_OBJECT,
 };
 use windows_sys::Win32::Security::{
     DACL_SECURITY_INFORMATION, GetTokenInformation, OWNER_SECURITY_INFORMATION,
-    PROTECTED_DACL_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, SECURITY_ATTRIBUTES, SetFileSecurityW,
+    PROTECTED_DACL_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, PSID, SECURITY_ATTRIBUTES, SetFileSecurityW,
     TOKEN_QUERY, TOKEN_USER, TokenUser,
 };
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken};
@@ -27,9 +28,10 @@ unsafe impl Send for Descriptor {}
 unsafe impl Sync for Descriptor {}
 
 impl Descriptor {
-    /// The system, administrators and our own user may do everything; beside them who is in `more`.
+    /// It is our user's. The system, administrators and our user may do everything; beside them who is in `more`.
     pub fn private(more: &str) -> io::Result<Descriptor> {
-        Descriptor::parse(&format!("D:P(A;;GA;;;SY)(A;;GA;;;BA)(A;;GA;;;{}){more}", own_user()?))
+        let user = own_user()?;
+        Descriptor::parse(&format!("O:{user}D:P(A;;GA;;;SY)(A;;GA;;;BA)(A;;GA;;;{user}){more}"))
     }
 
     fn parse(text: &str) -> io::Result<Descriptor> {
@@ -108,7 +110,7 @@ fn set(path: &Path, descriptor: &Descriptor) -> io::Result<()> {
 }
 
 /// The user of this process, as its number.
-fn own_user() -> io::Result<String> {
+pub fn own_user() -> io::Result<String> {
     let mut token = null_mut();
     // SAFETY: the pseudo handle is always good; the handle is written to.
     if unsafe { OpenProcessToken(GetCurrentProcess(), TOKEN_QUERY, &mut token) } == 0 {
@@ -134,8 +136,42 @@ fn own_user() -> io::Result<String> {
     }
     // SAFETY: the system has written a TOKEN_USER there, and the place is aligned for it.
     let sid = unsafe { (*user.as_ptr().cast::<TOKEN_USER>()).User.Sid };
+    // SAFETY: the number lies in `user`.
+    unsafe { text(sid) }
+}
+
+/// The owner of something, as its number.
+pub fn owner(object: &OwnedHandle) -> io::Result<String> {
+    let (mut owner, mut descriptor) = (null_mut(), null_mut());
+    // SAFETY: the handle is open; both pointers are written to, and nothing else is asked for.
+    let result = unsafe {
+        GetSecurityInfo(
+            object.as_raw_handle(),
+            SE_KERNEL_OBJECT,
+            OWNER_SECURITY_INFORMATION,
+            &mut owner,
+            null_mut(),
+            null_mut(),
+            null_mut(),
+            &mut descriptor,
+        )
+    };
+    if result != ERROR_SUCCESS {
+        return Err(io::Error::from_raw_os_error(result.cast_signed()));
+    }
+    let _descriptor = Descriptor(descriptor);
+    // SAFETY: the number lies in the descriptor.
+    unsafe { text(owner) }
+}
+
+/// The number of a user, in letters.
+///
+/// # Safety
+///
+/// There is one at that place.
+unsafe fn text(sid: PSID) -> io::Result<String> {
     let mut text = null_mut();
-    // SAFETY: the number lies in `user`; the pointer is written to.
+    // SAFETY: as the caller says; the pointer is written to.
     if unsafe { ConvertSidToStringSidW(sid, &mut text) } == 0 {
         return Err(io::Error::last_os_error());
     }
