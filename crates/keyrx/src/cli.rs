@@ -212,9 +212,9 @@ pub fn main() -> Exit {
             return error.exit();
         }
         #[cfg(windows)]
-        if let Some(refused) = error.downcast_ref::<service::Refused>() {
-            eprintln!("keyrx: {refused}");
-            return refused.exit();
+        if let Some(exit) = service::refused(&error) {
+            eprintln!("keyrx: {error}");
+            return exit;
         }
         eprintln!("keyrx: {error:#}");
         if error.is::<ProfileError>() {

@@ -35,6 +35,9 @@ pub struct PidFile {
 pub struct Running {
     pub pid: u32,
     pub started: String,
+    /// Of the program that it runs.
+    #[cfg(windows)]
+    pub version: Option<String>,
     /// Of its web server, if it has one.
     pub port: Option<u16>,
 }
@@ -119,7 +122,9 @@ impl Instance {
 impl PidFile {
     /// Says at which port the web server is.
     pub fn write(&self, port: Option<u16>) {
-        let who = serde_json::json!({ "pid": std::process::id(), "started": self.started, "port": port });
+        let (pid, version) = (std::process::id(), env!("CARGO_PKG_VERSION"));
+        let who =
+            serde_json::json!({ "pid": pid, "version": version, "started": self.started, "port": port });
         // Whole or not at all, for somebody may be reading it.
         let new = self.path.with_extension("pid.new");
         let _ = fs::write(&new, format!("{who}\n")).and_then(|()| rename(&new, &self.path));

@@ -1,6 +1,6 @@
 //! `keyrx service install` and the like: what administrators do with the service.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,10 +14,11 @@ use windows_service::service::{
 };
 use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
 
-use super::NAME;
-use super::steps::{self, Step};
+use super::steps::{self, Failed, Step};
+use super::{INSTANCE, NAME};
 use crate::cli::Exit;
 use crate::event_log::{Entry, EventLog, SOURCE};
+use crate::instance;
 use crate::paths::{self, Paths};
 
 const TITLE: &str = "keyrx keyboard remapper";
@@ -53,8 +54,10 @@ const UNTIL_FORGOTTEN: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(100);
 
 const ERROR_ACCESS_DENIED: i32 = 5;
+const ERROR_INVALID_SERVICE_CONTROL: i32 = 1052;
 const ERROR_SERVICE_ALREADY_RUNNING: i32 = 1056;
 const ERROR_SERVICE_DOES_NOT_EXIST: i32 = 1060;
+const ERROR_SERVICE_CANNOT_ACCEPT_CTRL: i32 = 1061;
 const ERROR_SERVICE_NOT_ACTIVE: i32 = 1062;
 const ERROR_SERVICE_MARKED_FOR_DELETE: i32 = 1072;
 
@@ -72,13 +75,13 @@ pub enum Refused {
     MarkedForDeletion,
 }
 
-impl Refused {
-    pub fn exit(&self) -> Exit {
-        match self {
-            Refused::NotElevated | Refused::MarkedForDeletion => Exit::NotPermitted,
-            Refused::NotInstalled => Exit::NotRunning,
-        }
-    }
+/// How a command ends, if it is for something that the service manager has refused, by itself or in a step.
+pub fn exit(error: &anyhow::Error) -> Option<Exit> {
+    let why = error.downcast_ref::<Failed>().map_or(error, |failed| &failed.why);
+    Some(match why.downcast_ref()? {
+        Refused::NotElevated | Refused::MarkedForDeletion => Exit::NotPermitted,
+        Refused::NotInstalled => Exit::NotRunning,
+    })
 }
 
 /// What the service manager answers.
@@ -126,6 +129,7 @@ pub fn install(is_strict: bool) -> Result<Exit> {
     let service = || manager.open_service(NAME, access).map_err(refused);
     let paths = Paths::machine();
     let crash_folder = paths.crashes();
+    // They go with a service that is new; for one that was there they are as good with any version of keyrx.
     let wanted = |name, make| Step { name, is_needed: false, make, undo: Box::new(|| Ok(())) };
     let had_folder = paths.state_dir().exists();
     let steps = vec![
@@ -160,9 +164,9 @@ pub fn install(is_strict: bool) -> Result<Exit> {
             name: "the source of events",
             is_needed: true,
             make: Box::new(|| Ok(event_log::register_source(SOURCE, &program)?)),
-            undo: Box::new(|| match before {
+            undo: Box::new(|| match &before {
                 None => Ok(event_log::unregister_source(SOURCE)?),
-                Some(_) => Ok(()),
+                Some(before) => Ok(event_log::register_source(SOURCE, &command(before).0)?),
             }),
         },
         wanted("the description", Box::new(|| service()?.set_description(DESCRIPTION).map_err(refused))),
@@ -216,15 +220,29 @@ fn info(program: &Path) -> ServiceInfo {
     }
 }
 
-/// What was there before: the manager gives program and arguments as one line, which is set again as it is.
+/// What was there before.
 fn as_it_was(config: &ServiceConfig) -> ServiceInfo {
-    let line = config.executable_path.to_string_lossy().into_owned();
-    let program = line.trim_start_matches('"').split('"').next().unwrap_or_default();
+    let (executable_path, launch_arguments) = command(config);
     ServiceInfo {
         display_name: config.display_name.clone(),
         start_type: config.start_type,
-        ..info(Path::new(program))
+        launch_arguments,
+        ..info(&executable_path)
     }
+}
+
+/// The program of a service and its arguments, which the manager has as one line; the program is in quotes there, or
+/// should be.
+fn command(config: &ServiceConfig) -> (PathBuf, Vec<OsString>) {
+    let line = config.executable_path.to_string_lossy();
+    let (program, arguments) = match line.strip_prefix('"').and_then(|rest| rest.split_once('"')) {
+        Some(parts) => parts,
+        None => {
+            let end = line.to_ascii_lowercase().find(".exe").map_or(line.len(), |at| at + ".exe".len());
+            line.split_at_checked(end).unwrap_or((&line, ""))
+        }
+    };
+    (program.into(), arguments.split_whitespace().map(OsString::from).collect())
 }
 
 fn file_name(program: &Path) -> String {
@@ -247,7 +265,9 @@ pub fn uninstall(is_purge: bool) -> Result<Exit> {
     let access = ServiceAccess::QUERY_STATUS | ServiceAccess::STOP | ServiceAccess::DELETE;
     match open(access) {
         Ok(service) => {
-            halt(&service)?;
+            if let Err(error) = halt(&service) {
+                eprintln!("keyrx: {error:#}; it is removed all the same");
+            }
             match service.delete() {
                 Ok(()) => {}
                 Err(error) if is_error(&error, ERROR_SERVICE_MARKED_FOR_DELETE) => {}
@@ -256,10 +276,9 @@ pub fn uninstall(is_purge: bool) -> Result<Exit> {
             drop(service);
             EventLog::open().report(Entry::Uninstalled);
             println!("the service is uninstalled");
-            if !within(
-                UNTIL_FORGOTTEN,
-                || matches!(open(ServiceAccess::QUERY_STATUS), Err(error) if is_unknown(&error)),
-            ) {
+            let is_forgotten =
+                || Ok(open(ServiceAccess::QUERY_STATUS).is_err_and(|error| is_unknown(&error)));
+            if !within(UNTIL_FORGOTTEN, is_forgotten)? {
                 println!(
                     "the system forgets it when the windows that show services are closed, or at the next start"
                 );
@@ -287,23 +306,37 @@ fn is_unknown(error: &anyhow::Error) -> bool {
 
 pub fn start() -> Result<Exit> {
     let service = open(ServiceAccess::QUERY_STATUS | ServiceAccess::START)?;
-    match service.start(&[] as &[&OsStr]) {
-        Ok(()) => {}
-        Err(error) if is_error(&error, ERROR_SERVICE_ALREADY_RUNNING) => {
-            println!("the service is running already");
-            return Ok(Exit::Ok);
-        }
-        Err(error) => return Err(refused(error)),
+    if state(&service)? == ServiceState::Running {
+        println!("the service is running already");
+        return Ok(Exit::Ok);
     }
-    let state = || service.query_status().map(|status| status.current_state);
-    let over = || !matches!(state(), Ok(ServiceState::StartPending));
-    if !within(UNTIL_STARTED, over) {
+    let (mut is_asked, mut has_failed) = (false, false);
+    let is_over = within(UNTIL_STARTED, || {
+        match state(&service)? {
+            ServiceState::Running => return Ok(true),
+            ServiceState::Stopped if is_asked => {
+                has_failed = true;
+                return Ok(true);
+            }
+            ServiceState::Stopped => match service.start(&[] as &[&OsStr]) {
+                Ok(()) => is_asked = true,
+                Err(error) if is_error(&error, ERROR_SERVICE_ALREADY_RUNNING) => {}
+                Err(error) => return Err(refused(error)),
+            },
+            // Somebody else has had it start.
+            ServiceState::StartPending => is_asked = true,
+            // It has to end before it can start.
+            _ => {}
+        }
+        Ok(false)
+    })?;
+    if has_failed {
+        bail!("the service has ended at its start; {} says why", log().display());
+    }
+    if !is_over {
         bail!("the service has not started within {} s", UNTIL_STARTED.as_secs());
     }
-    match state().map_err(refused)? {
-        ServiceState::Running => println!("the service runs"),
-        _ => bail!("the service has ended at its start; {} says why", log().display()),
-    }
+    println!("the service runs");
     Ok(Exit::Ok)
 }
 
@@ -320,34 +353,42 @@ pub fn restart() -> Result<Exit> {
 
 /// Stops it, and waits for that. Whether there was something to stop.
 fn halt(service: &Service) -> Result<bool> {
-    match service.stop() {
-        Ok(_) => {}
-        Err(error) if is_error(&error, ERROR_SERVICE_NOT_ACTIVE) => return Ok(false),
-        // It may be stopping already.
-        Err(error)
-            if service.query_status().is_ok_and(|it| it.current_state == ServiceState::StopPending) =>
-        {
-            drop(error);
+    let mut was_there = false;
+    let has_stopped = within(UNTIL_STOPPED, || {
+        match state(service)? {
+            ServiceState::Stopped => return Ok(true),
+            ServiceState::StopPending => {}
+            _ => match service.stop() {
+                Ok(_) => {}
+                // One that starts takes no orders until it runs. Wine has another word for that.
+                Err(error) if is_error(&error, ERROR_SERVICE_CANNOT_ACCEPT_CTRL) => {}
+                Err(error) if is_error(&error, ERROR_INVALID_SERVICE_CONTROL) => {}
+                Err(error) if is_error(&error, ERROR_SERVICE_NOT_ACTIVE) => {}
+                Err(error) => return Err(refused(error)),
+            },
         }
-        Err(error) => return Err(refused(error)),
-    }
-    let has_stopped =
-        || matches!(service.query_status(), Ok(it) if it.current_state == ServiceState::Stopped);
-    if !within(UNTIL_STOPPED, has_stopped) {
+        was_there = true;
+        Ok(false)
+    })?;
+    if !has_stopped {
         bail!("the service has not stopped within {} s", UNTIL_STOPPED.as_secs());
     }
-    Ok(true)
+    Ok(was_there)
+}
+
+fn state(service: &Service) -> Result<ServiceState> {
+    service.query_status().map(|status| status.current_state).map_err(refused)
 }
 
 /// Whether it comes true in time.
-fn within(limit: Duration, mut is_so: impl FnMut() -> bool) -> bool {
+fn within(limit: Duration, mut is_so: impl FnMut() -> Result<bool>) -> Result<bool> {
     let begin = Instant::now();
     loop {
-        if is_so() {
-            return true;
+        if is_so()? {
+            return Ok(true);
         }
         if begin.elapsed() >= limit {
-            return false;
+            return Ok(false);
         }
         thread::sleep(LOOK);
     }
@@ -388,7 +429,14 @@ pub fn status(is_json: bool) -> Result<Exit> {
         ServiceStartType::Disabled => "disabled",
         _ => "boot",
     };
-    let command = config.executable_path.to_string_lossy().into_owned();
+    let line = config.executable_path.to_string_lossy().into_owned();
+    let (program, _) = command(&config);
+    let this = std::env::current_exe().context("it is not known where keyrx is")?;
+    let is_this_program = program.as_os_str().eq_ignore_ascii_case(&this);
+    // What a dead one has left is not believed.
+    let said = instance::said_to_run(Paths::machine().state_dir(), INSTANCE);
+    let version = said.filter(|said| Some(said.pid) == status.process_id).and_then(|said| said.version);
+    let version_mismatch = version.as_ref().is_some_and(|version| version != env!("CARGO_PKG_VERSION"));
     if is_json {
         let all = serde_json::json!({
             "installed": true,
@@ -396,12 +444,29 @@ pub fn status(is_json: bool) -> Result<Exit> {
             "pid": status.process_id,
             "start_type": start_type,
             "exit_code": exit_code,
-            "command": command,
+            "command": line,
+            "program": program,
+            "is_this_program": is_this_program,
+            "version": version,
+            "version_mismatch": version_mismatch,
         });
         println!("{all}");
     } else {
-        let process = status.process_id.map(|pid| format!(" (process {pid})")).unwrap_or_default();
-        println!("the service is {state}{process}; start: {start_type}; {command}");
+        let version = version.map(|version| format!(", version {version}")).unwrap_or_default();
+        let process = status.process_id.map(|pid| format!(" (process {pid}{version})")).unwrap_or_default();
+        println!("the service is {state}{process}; start: {start_type}; {line}");
+        if !is_this_program {
+            println!(
+                "that is another program than this one ({}); `keyrx service install` makes it this one",
+                this.display()
+            );
+        }
+        if version_mismatch {
+            println!(
+                "this is version {}; `keyrx service restart` starts the one that is installed",
+                env!("CARGO_PKG_VERSION")
+            );
+        }
         if exit_code != 0 {
             println!("it ended with the error {exit_code} of Windows; {} says more", log().display());
         }
@@ -417,34 +482,47 @@ mod tests {
 
     #[test]
     fn what_the_manager_refuses_is_told_with_what_to_do_and_a_code_of_its_own() {
-        let check = |code, exit, part: &str| {
-            let error = refused(windows_service::Error::Winapi(io::Error::from_raw_os_error(code)));
-            let refused = error.downcast_ref::<Refused>().unwrap_or_else(|| panic!("{code}: {error}"));
-            assert_eq!(refused.exit(), exit);
-            assert!(refused.to_string().contains(part), "{refused}");
+        let refused = |code| refused(windows_service::Error::Winapi(io::Error::from_raw_os_error(code)));
+        let check = |code, is: Exit, part: &str| {
+            let error = refused(code);
+            assert_eq!(exit(&error), Some(is), "{error}");
+            assert!(error.to_string().contains(part), "{error}");
+            // In a step it is the same.
+            let make = Box::new(|| Err(refused(code)));
+            let step = Step { name: "the service", is_needed: true, make, undo: Box::new(|| Ok(())) };
+            let error = anyhow::Error::from(steps::make(vec![step], false).unwrap_err());
+            assert_eq!(exit(&error), Some(is), "{error}");
+            assert_eq!(format!("{error:#}").matches(part).count(), 1, "{error:#}");
         };
         check(ERROR_ACCESS_DENIED, Exit::NotPermitted, "Run as administrator");
         check(ERROR_SERVICE_DOES_NOT_EXIST, Exit::NotRunning, "keyrx service install");
         check(ERROR_SERVICE_MARKED_FOR_DELETE, Exit::NotPermitted, "restart the machine");
-        let other = refused(windows_service::Error::Winapi(io::Error::from_raw_os_error(1053)));
-        assert!(!other.is::<Refused>());
+        assert_eq!(exit(&refused(1053)), None);
     }
 
     #[test]
     fn what_was_installed_before_is_set_again_as_it_was() {
-        let config = ServiceConfig {
-            service_type: ServiceType::OWN_PROCESS,
-            start_type: ServiceStartType::OnDemand,
-            error_control: ServiceErrorControl::Normal,
-            executable_path: r#""C:\Program Files\keyrx\keyrx.exe" service run"#.into(),
-            load_order_group: None,
-            tag_id: 0,
-            dependencies: Vec::new(),
-            account_name: None,
-            display_name: "a name".into(),
+        let check = |line: &str, program: &str, arguments: &[&str]| {
+            let config = ServiceConfig {
+                service_type: ServiceType::OWN_PROCESS,
+                start_type: ServiceStartType::OnDemand,
+                error_control: ServiceErrorControl::Normal,
+                executable_path: line.into(),
+                load_order_group: None,
+                tag_id: 0,
+                dependencies: Vec::new(),
+                account_name: None,
+                display_name: "a name".into(),
+            };
+            let info = as_it_was(&config);
+            assert_eq!(info.executable_path, Path::new(program));
+            assert_eq!(info.launch_arguments, arguments);
+            assert_eq!((info.start_type, info.display_name), (ServiceStartType::OnDemand, "a name".into()));
         };
-        let info = as_it_was(&config);
-        assert_eq!(info.executable_path, Path::new(r"C:\Program Files\keyrx\keyrx.exe"));
-        assert_eq!((info.start_type, info.display_name), (ServiceStartType::OnDemand, "a name".into()));
+        let program = r"C:\Program Files\keyrx\keyrx.exe";
+        check(&format!(r#""{program}" service run"#), program, &["service", "run"]);
+        check(&format!("{program} service run"), program, &["service", "run"]);
+        check(r"C:\keyrx\KEYRX.EXE -x", r"C:\keyrx\KEYRX.EXE", &["-x"]);
+        check(r"C:\keyrx\keyrx", r"C:\keyrx\keyrx", &[]);
     }
 }

@@ -16,7 +16,7 @@ mod steps;
 mod web;
 
 #[cfg(windows)]
-pub use install::Refused;
+pub use install::exit as refused;
 
 /// `keyrx service ...`
 #[cfg(windows)]

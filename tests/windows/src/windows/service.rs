@@ -10,7 +10,7 @@ use std::ptr::{null, null_mut};
 use std::time::Duration;
 
 use keyrx_platform::native::process::Process as Watched;
-use windows_sys::Win32::Foundation::CloseHandle;
+use windows_sys::Win32::Foundation::{CloseHandle, HANDLE};
 use windows_sys::Win32::Security::{
     DuplicateTokenEx, GetTokenInformation, SecurityImpersonation, TOKEN_ALL_ACCESS, TOKEN_DUPLICATE,
     TOKEN_LINKED_TOKEN, TOKEN_QUERY, TokenLinkedToken, TokenPrimary,
@@ -19,12 +19,13 @@ use windows_sys::Win32::System::Diagnostics::ToolHelp::{
     CreateToolhelp32Snapshot, TH32CS_SNAPTHREAD, THREADENTRY32, Thread32First, Thread32Next,
 };
 use windows_sys::Win32::System::Services::{
-    CloseServiceHandle, OpenSCManagerW, OpenServiceW, QueryServiceStatusEx, SC_MANAGER_CONNECT,
-    SC_STATUS_PROCESS_INFO, SERVICE_QUERY_STATUS, SERVICE_START, SERVICE_STATUS_PROCESS, StartServiceW,
+    CloseServiceHandle, ControlService, OpenSCManagerW, OpenServiceW, QueryServiceStatusEx,
+    SC_MANAGER_CONNECT, SC_STATUS_PROCESS_INFO, SERVICE_CONTROL_STOP, SERVICE_QUERY_STATUS, SERVICE_START,
+    SERVICE_STATUS, SERVICE_STATUS_PROCESS, SERVICE_STOP, StartServiceW,
 };
 use windows_sys::Win32::System::Threading::{
-    CreateProcessAsUserW, GetCurrentProcess, OpenProcessToken, OpenThread, PROCESS_INFORMATION, STARTUPINFOW,
-    SuspendThread, THREAD_SUSPEND_RESUME,
+    CreateProcessAsUserW, GetCurrentProcess, OpenProcessToken, OpenThread, PROCESS_INFORMATION, ResumeThread,
+    STARTUPINFOW, SuspendThread, THREAD_SUSPEND_RESUME,
 };
 use windows_sys::w;
 
@@ -73,9 +74,19 @@ impl Service {
 
     /// `keyrx service ...`: its exit code, and what it said.
     pub fn command(&self, words: &[&str]) -> (Option<i32>, String) {
+        self.begin(words, Says::Stdout).end()
+    }
+
+    /// As `command`, without waiting for its end.
+    pub fn begin(&self, words: &[&str], says: Says) -> Process {
         let mut command = Command::new(&self.program);
         command.arg("service").args(words).env_remove("KEYRX_STATE_DIR");
-        Process::start(&mut command, Says::Stdout).end()
+        Process::start(&mut command, says)
+    }
+
+    /// As `command`: its exit code, and what it said of what is wrong.
+    pub fn complaint(&self, words: &[&str]) -> (Option<i32>, String) {
+        self.begin(words, Says::Stderr).end()
     }
 
     /// As `command`, which has to succeed.
@@ -254,6 +265,31 @@ pub fn run_without_rights(program: &Path, arguments: &str) -> u32 {
 
 /// Has a process hang, with all its threads.
 pub fn freeze(pid: u32) {
+    // SAFETY: no condition; one that could not be opened fails.
+    let count = each_thread(pid, |thread| unsafe { SuspendThread(thread) });
+    assert!(count > 5, "only {count} threads of {pid} hang");
+}
+
+/// A process that stands still, until this is dropped.
+pub struct Paused(u32);
+
+impl Paused {
+    pub fn new(pid: u32) -> Paused {
+        // SAFETY: as above.
+        assert!(each_thread(pid, |thread| unsafe { SuspendThread(thread) }) > 0, "{pid} is not there");
+        Paused(pid)
+    }
+}
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        // SAFETY: as above.
+        each_thread(self.0, |thread| unsafe { ResumeThread(thread) });
+    }
+}
+
+/// Does something with each thread of a process, which is `u32::MAX` where it fails. How often it did not.
+fn each_thread(pid: u32, act: impl Fn(HANDLE) -> u32) -> u32 {
     let mut count = 0;
     // SAFETY: no condition.
     let snapshot = unsafe { CreateToolhelp32Snapshot(TH32CS_SNAPTHREAD, 0) };
@@ -264,18 +300,16 @@ pub fn freeze(pid: u32) {
         if entry.th32OwnerProcessID == pid {
             // SAFETY: no condition.
             let thread = unsafe { OpenThread(THREAD_SUSPEND_RESUME, 0, entry.th32ThreadID) };
+            count += u32::from(act(thread) != u32::MAX);
             // SAFETY: one that could not be opened fails.
-            unsafe {
-                count += u32::from(SuspendThread(thread) != u32::MAX);
-                CloseHandle(thread);
-            }
+            unsafe { CloseHandle(thread) };
         }
         // SAFETY: as above.
         is_there = unsafe { Thread32Next(snapshot, &mut entry) };
     }
     // SAFETY: it was opened above and is used no more.
     unsafe { CloseHandle(snapshot) };
-    assert!(count > 5, "only {count} threads of {pid} hang");
+    count
 }
 
 /// What all users of the machine have.
@@ -313,6 +347,16 @@ pub fn start_and_watch(until: u32) -> Vec<Shown> {
     watch(SERVICE_QUERY_STATUS | SERVICE_START, until, |service| {
         // SAFETY: the service is open; no arguments.
         assert_ne!(unsafe { StartServiceW(service, 0, null()) }, 0, "{}", std::io::Error::last_os_error());
+    })
+}
+
+/// Asks the service manager to stop it, and looks at it as `start_and_watch` does.
+pub fn stop_and_watch(until: u32) -> Vec<Shown> {
+    watch(SERVICE_QUERY_STATUS | SERVICE_STOP, until, |service| {
+        let mut status = SERVICE_STATUS::default();
+        // SAFETY: the service is open; the status is written to.
+        let done = unsafe { ControlService(service, SERVICE_CONTROL_STOP, &mut status) };
+        assert_ne!(done, 0, "{}", std::io::Error::last_os_error());
     })
 }
 

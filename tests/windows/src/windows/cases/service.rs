@@ -3,11 +3,12 @@
 use std::fs;
 use std::time::Duration;
 
-use windows_sys::Win32::System::Services::{SERVICE_RUNNING, SERVICE_START_PENDING};
+use windows_sys::Win32::System::Services::{SERVICE_RUNNING, SERVICE_START_PENDING, SERVICE_STOP_PENDING};
 
 use super::Case;
+use crate::windows::process::{Process, Says};
 use crate::windows::scene::Scene;
-use crate::windows::service::{self, Service, machine};
+use crate::windows::service::{self, Paused, Service, Shown, machine};
 use crate::windows::time::{ms, now};
 
 pub const CASES: &[Case] = &[
@@ -73,6 +74,75 @@ pub const CASES: &[Case] = &[
             assert!(service.does(&["stop"]).contains("not running"));
             service.does(&["uninstall"]);
             service.does(&["uninstall"]);
+        },
+    },
+    Case {
+        name: "service: installed with --strict where the system refuses something, nothing is left, and what was there stays",
+        run: |scene| {
+            let service = Service::new(scene);
+            let source = r"HKLM\SYSTEM\CurrentControlSet\Services\EventLog\Application\keyrx";
+            let has_source = || Process::program("reg.exe".as_ref(), &["query", source]).end().0 == Some(0);
+            let (code, said) = service.complaint(&["install", "--strict"]);
+            assert_eq!(code, Some(70), "{said}");
+            assert_eq!(said.matches("124").count(), 1, "it is said once: {said}");
+            assert_eq!(service.command(&["status"]).0, Some(4));
+            assert!(!has_source(), "the source of events is left");
+            let (_, said) = service.complaint(&["install"]);
+            assert!(said.contains("this system refuses"), "{said}");
+            assert_eq!(service.complaint(&["install", "--strict"]).0, Some(70));
+            assert!(has_source());
+            service.does(&["start"]);
+            service.until_mapped(scene);
+        },
+    },
+    Case {
+        name: "service: told to stop while it starts, or to start while it stops, it does in the end what was said last",
+        run: |scene| {
+            let service = Service::new(scene);
+            service.does(&["install"]);
+            // What is said while it stands still between two states, and what has become of it.
+            let meanwhile = |scene: &mut Scene, shown: &[Shown], words: &[&str]| {
+                let paused = Paused::new(shown.last().expect("something is shown").pid);
+                let command = service.begin(words, Says::Stdout);
+                scene.watch(ms(700));
+                drop(paused);
+                let (code, said) = command.end();
+                assert_eq!(code, Some(0), "keyrx service {words:?}: {said}");
+                service.command(&["status"])
+            };
+            let starting = || service::start_and_watch(SERVICE_START_PENDING);
+            let stopping = || service::stop_and_watch(SERVICE_STOP_PENDING);
+            assert_eq!(meanwhile(scene, &starting(), &["start"]).0, Some(0));
+            assert_eq!(meanwhile(scene, &stopping(), &["stop"]).0, Some(4));
+            assert_eq!(meanwhile(scene, &starting(), &["stop"]).0, Some(4));
+            service.does(&["start"]);
+            assert_eq!(meanwhile(scene, &stopping(), &["start"]).0, Some(0));
+            service.does(&["stop"]);
+            let (_, said) = meanwhile(scene, &starting(), &["uninstall"]);
+            assert!(said.contains("not installed"), "{said}");
+        },
+    },
+    Case {
+        name: "service: its status names its version and its program, and tells another program from it",
+        run: |scene| {
+            let service = Service::new(scene);
+            service.does(&["install"]);
+            service.does(&["start"]);
+            let status = service.does(&["status", "--json"]);
+            let path = service.program.display().to_string().replace('\\', r"\\");
+            assert!(status.contains(&format!(r#""program":"{path}""#)), "{status}");
+            assert!(status.contains(r#""version":"2."#), "{status}");
+            assert!(status.contains(r#""is_this_program":true"#), "{status}");
+            let other = scene.home().join("other.exe");
+            fs::copy(&service.program, &other).unwrap();
+            let (code, said) = Process::program(&other, &["service", "status", "--json"]).end();
+            assert_eq!(code, Some(0), "{said}");
+            assert!(said.contains(r#""is_this_program":false"#), "{said}");
+            let (_, said) = Process::program(&other, &["service", "status"]).end();
+            assert!(said.contains("another program"), "{said}");
+            service.does(&["stop"]);
+            let (_, status) = service.command(&["status", "--json"]);
+            assert!(status.contains(r#""version":null"#), "{status}");
         },
     },
     Case {
