@@ -71,7 +71,8 @@ impl Listener {
         Ok(Listener { name, security, first: Guarded::new(Some(first), |_| {}), closed })
     }
 
-    /// Waits for the next client. Several threads may wait at once, each for another.
+    /// Waits for the next client. Several threads may wait at once, each for another. While none waits and no client is
+    /// there, clients find nobody, and have to try again.
     pub fn accept(&self) -> io::Result<Connection> {
         let pipe = match self.first.with(Option::take) {
             Some(first) => first,
@@ -281,6 +282,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::thread;
+    use std::time::Instant;
 
     use super::*;
 
@@ -398,7 +400,14 @@ mod tests {
             })
         });
         for number in 0..3 {
-            let client = Connection::connect(&name).unwrap();
+            // The thread that is to have it may not wait yet.
+            let begin = Instant::now();
+            let client = loop {
+                match Connection::connect(&name) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound && begin.elapsed() < LONG => {}
+                    client => break client.unwrap(),
+                }
+            };
             client.write_all(&[number], LONG).unwrap();
             let mut bytes = [9; 1];
             client.read(&mut bytes).unwrap();
