@@ -370,7 +370,8 @@ impl Service<'_> {
                 let code = keyrx.process.take().and_then(|process| process.exit_code());
                 keyrx.connection = None;
                 let how = match code {
-                    Some(KILLED) | None => How::Signal(9),
+                    // With 1 Windows ends what is killed. It is no word of keyrx, which is given nothing here that could be wrong.
+                    Some(KILLED | 1) | None => How::Signal(9),
                     Some(code) => How::Code(code.cast_signed()),
                 };
                 self.step(session, Event::Exited(how));
@@ -651,7 +652,7 @@ impl Service<'_> {
             }
             Action::End(how) => {
                 let (why, is_tried_again) = match how {
-                    How::Code(code @ 1..=3) => {
+                    How::Code(code @ 2..=3) => {
                         (format!("it ended with code {code}; its log says why, and it is tried again"), true)
                     }
                     How::Code(0) => ("it was told to end".to_owned(), false),

@@ -175,7 +175,9 @@ pub const CASES: &[Case] = &[
                 median.as_millis(),
                 worst.as_millis()
             );
-            assert!(median < ms(500), "{times:?}");
+            if median >= ms(500) {
+                panic_any(Late(format!("{times:?}")));
+            }
         },
     },
     Case {
@@ -340,9 +342,11 @@ pub const CASES: &[Case] = &[
             }
             let health = service.until_health(scene, "safe mode");
             assert!(health.contains(r#""status":"degraded""#), "{health}");
-            scene.wait(ms(10_000), "the keyrx in safe mode", |_| service.logged("\"launched\"").len() == 6);
             // The waits before each start, as its record has them: in 0, 250, 500, 1000, 2000 ms, a fifth more or less.
-            let record = fs::read_to_string(machine().join("session-1.lifecycle")).unwrap();
+            let read = || fs::read_to_string(machine().join("session-1.lifecycle")).unwrap_or_default();
+            let has_six = |_: &mut Scene| read().matches("\"event\":\"child\"").count() == 6;
+            scene.wait(ms(10_000), "the keyrx in safe mode", has_six);
+            let record = read();
             let at = |what: &str| {
                 let lines = record.lines().filter(|line| line.contains(&format!("\"event\":\"{what}\"")));
                 lines.filter_map(|line| number(line, "\"at_ms\":")).map(u64::from).collect::<Vec<_>>()
